@@ -1,0 +1,1 @@
+"""The `distres` command line."""

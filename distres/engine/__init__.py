@@ -1,0 +1,1 @@
+"""Tiles, jobs, runner, ledger, clusters: knows Dask and Zarr, nothing of cryo-EM."""

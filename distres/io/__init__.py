@@ -1,0 +1,1 @@
+"""Files and what they say: MRC, OME-Zarr, half-map pairs, structures. Nothing of methods."""

@@ -1,0 +1,1 @@
+"""One module a method: parameters in, tile jobs run, a Dataset out."""

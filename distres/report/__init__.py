@@ -1,0 +1,1 @@
+"""Pictures and viewer scripts made from a finished run."""

@@ -1,0 +1,1 @@
+"""What only tomograms need. Depends on distres, never the other way."""
