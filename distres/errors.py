@@ -37,7 +37,7 @@ class TileError(ClusterError):
     """A tile kept failing after its retries; the other tiles stay done."""
 
 
-class RunInterrupted(DistresError):  # noqa: N818 - it is no fault of the run
+class RunInterrupted(DistresError):
     """The user stopped the run; it can be resumed."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""The `distres` command: lists its commands fast, and turns errors into one line and an exit code."""
+"""The `distres` command: commands that start fast, errors that fit in one line."""
 
 import sys
 from importlib.metadata import entry_points
