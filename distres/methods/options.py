@@ -1,0 +1,89 @@
+"""What every method is told besides its own parameters."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distres.errors import UsageError
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_MEMORY = re.compile(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+
+
+def parse_memory(text: str) -> int:
+    """Read an amount of memory: ``2GB``, ``1.5GiB``, ``800M`` or plain bytes.
+
+    Raises
+    ------
+    UsageError
+        The text is no amount of memory.
+    """
+    match = _MEMORY.fullmatch(text)
+    try:
+        number = float(match[1]) if match else 0.0
+    except ValueError:
+        number = 0.0
+    if not match or number <= 0:
+        raise UsageError(f"'{text}' is no amount of memory; write for instance 2GB or 1.5GiB")
+    unit = match[2].upper()
+    factor = _BINARY_UNITS[unit] if match[3] and unit else _UNITS[unit]
+    return int(number * factor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Where a run computes and where it writes; the same for every method.
+
+    Attributes
+    ----------
+    output
+        Run directory; None names it after the input and the method.
+    pixel_size_angstrom
+        Overrides the voxel size of all inputs.
+    mask
+        Mask file; None makes one.
+    cluster
+        ``none`` (this process), ``local``, a scheduler address, or a profile file.
+    workers
+        Worker processes; None takes what the machine or profile offers.
+    memory_bytes
+        Memory of one worker; None takes what the machine or profile offers.
+    tile_vox
+        Core edge of a tile in voxels; None lets the planner choose.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    resume, overwrite
+        What to do when the run directory exists; neither refuses.
+    dry_run
+        Plan, try three tiles, report, and stop.
+    argv
+        The command line, for the record.
+    """
+
+    output: Path | None = None
+    pixel_size_angstrom: float | None = None
+    mask: str | None = None
+    cluster: str = "none"
+    workers: int | None = None
+    memory_bytes: int | None = None
+    tile_vox: int | None = None
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    argv: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise UsageError("--resume goes on with a run and --overwrite replaces it; give one")
+        if self.pixel_size_angstrom is not None and not self.pixel_size_angstrom > 0:
+            raise UsageError(
+                f"the pixel size must be positive, not {self.pixel_size_angstrom} angstrom"
+            )
+        if self.tile_vox is not None and self.tile_vox < 16:
+            raise UsageError(f"a tile edge of {self.tile_vox} voxels is too small; use 16 or more")
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"{self.workers} workers cannot compute anything; use 1 or more")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"device '{self.device}' is unknown; use auto, cpu or cuda")
