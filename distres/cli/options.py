@@ -3,7 +3,7 @@
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -162,7 +162,7 @@ def save_config(context: typer.Context) -> None:
     raise typer.Exit
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     # JSON's strings, numbers, booleans and lists are TOML's too.
     import json
 
