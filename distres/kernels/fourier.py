@@ -26,7 +26,8 @@ def rfftn(block: torch.Tensor) -> torch.Tensor:
         (..., z, y, x // 2 + 1) complex, unnormalised.
     """
     if block.device.type != "cpu":
-        return torch.fft.rfftn(block, dim=_SPATIAL)
+        on_device: torch.Tensor = torch.fft.rfftn(block, dim=_SPATIAL)
+        return on_device
     return torch.from_numpy(scipy.fft.rfftn(block.numpy(), axes=_SPATIAL))
 
 
@@ -46,7 +47,8 @@ def irfftn(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         (..., z, y, x) real, divided by the number of voxels.
     """
     if spectrum.device.type != "cpu":
-        return torch.fft.irfftn(spectrum, s=tuple(shape), dim=_SPATIAL)
+        on_device: torch.Tensor = torch.fft.irfftn(spectrum, s=tuple(shape), dim=_SPATIAL)
+        return on_device
     inverse = scipy.fft.irfftn(spectrum.numpy(), s=tuple(shape), axes=_SPATIAL, overwrite_x=True)
     return torch.from_numpy(inverse)
 
@@ -54,14 +56,16 @@ def irfftn(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 def fftn(block: torch.Tensor) -> torch.Tensor:
     """Transform the last three axes of a complex block: (..., z, y, x) complex, unnormalised."""
     if block.device.type != "cpu":
-        return torch.fft.fftn(block, dim=_SPATIAL)
+        on_device: torch.Tensor = torch.fft.fftn(block, dim=_SPATIAL)
+        return on_device
     return torch.from_numpy(np.asarray(scipy.fft.fftn(block.numpy(), axes=_SPATIAL)))
 
 
 def ifftn(spectrum: torch.Tensor) -> torch.Tensor:
     """Invert `fftn`; the memory of `spectrum` may be used as scratch."""
     if spectrum.device.type != "cpu":
-        return torch.fft.ifftn(spectrum, dim=_SPATIAL)
+        on_device: torch.Tensor = torch.fft.ifftn(spectrum, dim=_SPATIAL)
+        return on_device
     inverse = scipy.fft.ifftn(spectrum.numpy(), axes=_SPATIAL, overwrite_x=True)
     return torch.from_numpy(np.asarray(inverse))
 
