@@ -1,7 +1,8 @@
 """Windowed boxes around many voxels at once, and their spectra in a sphere of frequencies.
 
 Every box of a regular grid of centres is windowed and Fourier transformed by three small real
-matrix products, one per axis: ``T = (D D D) h``, D = window times (cosines | sines) about the box centre.
+matrix products, one per axis: ``T = (D D D) h``, D = window times (cosines | sines) about the box
+centre.
 Only frequencies that are used are computed, padding costs nothing before the transform, and boxes
 in one column of the grid share the products along x and y.
 
@@ -80,8 +81,7 @@ class BoxDesign:
     @property
     def frequency_per_angstrom(self) -> Float:
         """Centres of the shells, (count,)."""
-        centres: Float = np.arange(self.count) * self.width_per_angstrom
-        return centres
+        return np.arange(self.count, dtype=np.float64) * self.width_per_angstrom
 
     @cached_property
     def harmonics(self) -> Shape3:
