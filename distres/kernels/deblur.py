@@ -1,0 +1,230 @@
+"""LocalDeblur's blurring operator as a few filters and a few weight fields, and its iterations.
+
+The published operator (Ramirez-Aportela et al. 2020, section 2.1) weights some fifty band-passed
+maps at every voxel by ``w_i = exp(-K (R - R_i)^2) / sum_j exp(-K (R - R_j)^2)``. The weights depend
+on the voxel only through its resolution R, and they are smooth in R and in i, so the matrix of
+weights (R by i) has a small numerical rank: ``w_i(R) = sum_j field_j(R) mix_ji``. Mixing the bands
+before the inverse transform, ``H v = sum_j field_j(R) * IFFT(filter_j FFT v)`` with
+``filter_j = sum_i mix_ji band_i``, takes about ten inverse transforms instead of fifty, and as many
+for the adjoint.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distres.kernels.fourier import irfftn, radial_frequency, rfftn
+
+Float64 = npt.NDArray[np.float64]
+
+BAND_STEP_ANGSTROM = 0.2
+_RADIAL_SAMPLES = 8192
+_RANK_TOLERANCE = 1e-7  # below the rounding of float32 fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bands:
+    """Raised-cosine bands around 1 / resolution.
+
+    Attributes
+    ----------
+    resolution_angstrom
+        (bands,) R_i.
+    centre_per_angstrom, width_per_angstrom
+        (bands,) centre 1 / R_i and half-width of each raised cosine.
+    """
+
+    resolution_angstrom: Float64
+    centre_per_angstrom: Float64
+    width_per_angstrom: Float64
+
+    def gain(self, frequency_per_angstrom: Float64) -> Float64:
+        """Return every band's gain: (bands, ...) for frequencies (...)."""
+        extra = (...,) + (None,) * frequency_per_angstrom.ndim
+        distance = np.abs(frequency_per_angstrom - self.centre_per_angstrom[extra])
+        a = np.minimum(distance / self.width_per_angstrom[extra], 1.0)
+        return np.asarray(0.5 * (1 + np.cos(np.pi * a)))
+
+
+def released_bands(edge_vox: int, voxel_size_angstrom: float, lowest_angstrom: float) -> Bands:
+    """Return the bands of the released program: every 0.2 angstrom, one for each Fourier shell.
+
+    The half-width is the distance to the next finer band, which is narrower than a shell beyond
+    about 13 angstrom in common boxes: those bands hold next to nothing.
+    """
+    kept: list[tuple[float, float, float]] = []
+    last_shell = -1
+    steps = int(
+        np.ceil((lowest_angstrom + 2 - 2 * voxel_size_angstrom) / BAND_STEP_ANGSTROM - 1e-6)
+    )
+    for step in range(steps):
+        resolution = 2 * voxel_size_angstrom + step * BAND_STEP_ANGSTROM
+        shell = int(np.floor(edge_vox * voxel_size_angstrom / resolution + 0.5))
+        if shell != last_shell:
+            width = 1 / (resolution - BAND_STEP_ANGSTROM) - 1 / resolution
+            kept.append((resolution, 1 / resolution, width))
+        last_shell = shell
+    table = np.array(kept).T
+    return Bands(
+        resolution_angstrom=table[0], centre_per_angstrom=table[1], width_per_angstrom=table[2]
+    )
+
+
+def covering_bands(
+    highest_angstrom: float, lowest_angstrom: float, shell_per_angstrom: float
+) -> Bands:
+    """Return bands of the paper's spacing that are never narrower than two Fourier shells.
+
+    Every frequency between the ends lies in some band with support, which the released bank
+    does not give at low resolution.
+
+    Parameters
+    ----------
+    highest_angstrom, lowest_angstrom
+        Ends of the bank.
+    shell_per_angstrom
+        Width of a Fourier shell: 1 / (longest box edge in angstrom).
+    """
+    centre = 1 / highest_angstrom
+    centres, widths = [], []
+    while centre > 1 / lowest_angstrom and centre > shell_per_angstrom:
+        resolution = 1 / centre
+        width = max(1 / (resolution - BAND_STEP_ANGSTROM) - centre, 2 * shell_per_angstrom)
+        centres.append(centre)
+        widths.append(width)
+        centre -= max(centre - 1 / (resolution + BAND_STEP_ANGSTROM), shell_per_angstrom)
+    found = np.array(centres)
+    return Bands(
+        resolution_angstrom=1 / found,
+        centre_per_angstrom=found,
+        width_per_angstrom=np.array(widths),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bank:
+    """The operator H in its low-rank form.
+
+    Attributes
+    ----------
+    resolutions_angstrom
+        (samples,) ascending grid of R on which `fields` is tabulated.
+    fields
+        (rank, samples) weight of each mixed filter at each R.
+    radii_per_angstrom
+        (radii,) ascending frequencies on which `filters` is tabulated.
+    filters
+        (rank, radii) gain of each mixed filter.
+    """
+
+    resolutions_angstrom: Float64
+    fields: Float64
+    radii_per_angstrom: Float64
+    filters: Float64
+
+    @property
+    def rank(self) -> int:
+        """Number of inverse transforms that one application of H takes."""
+        return len(self.fields)
+
+
+def make_bank(
+    bands: Bands,
+    *,
+    k_per_square_angstrom: float,
+    highest_angstrom: float,
+    lowest_angstrom: float,
+    top_per_angstrom: float,
+) -> Bank:
+    """Factor the weights of `bands` over the range of resolutions that occurs.
+
+    Parameters
+    ----------
+    bands
+        The filter bank.
+    k_per_square_angstrom
+        K of the weights exp(-K (R - R_i)^2).
+    highest_angstrom, lowest_angstrom
+        Range of R in the resolution map.
+    top_per_angstrom
+        Highest frequency of the volume, corners included.
+    """
+    resolutions = np.linspace(highest_angstrom, max(lowest_angstrom, highest_angstrom + 0.1), 2049)
+    distance = resolutions[:, None] - bands.resolution_angstrom[None, :]
+    weights = np.exp(-k_per_square_angstrom * distance**2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    left, singular, right = np.linalg.svd(weights, full_matrices=False)
+    rank = max(1, int((singular > singular[0] * _RANK_TOLERANCE).sum()))
+    radii = np.linspace(0, top_per_angstrom, _RADIAL_SAMPLES)
+    mix = np.sqrt(singular[:rank])
+    return Bank(
+        resolutions_angstrom=resolutions,
+        fields=(left[:, :rank] * mix).T,
+        radii_per_angstrom=radii,
+        filters=(mix[:, None] * right[:rank]) @ bands.gain(radii),
+    )
+
+
+class LocalBlur:
+    """H for one block: ``forward`` blurs by the local resolution, ``adjoint`` is its transpose.
+
+    Parameters
+    ----------
+    bank
+        The low-rank operator.
+    resolution
+        (z, y, x) float32 local resolution in angstrom.
+    inside
+        (z, y, x) bool; H gives 0 outside.
+    voxel_size_angstrom
+        Voxel edges (z, y, x).
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        resolution: torch.Tensor,
+        inside: torch.Tensor,
+        voxel_size_angstrom: tuple[float, float, float],
+    ) -> None:
+        device = resolution.device
+        self.shape = tuple(resolution.shape)
+        radius = radial_frequency(self.shape, voxel_size_angstrom, device=device)
+        self._filters = _interpolate(radius, bank.radii_per_angstrom, bank.filters)
+        fields = _interpolate(resolution, bank.resolutions_angstrom, bank.fields)
+        self._fields = [field * inside for field in fields]
+
+    def forward(self, block: torch.Tensor) -> torch.Tensor:
+        """Return H v for v of shape (z, y, x)."""
+        spectrum = rfftn(block)
+        total = torch.zeros_like(block)
+        for gain, field in zip(self._filters, self._fields, strict=True):
+            total.addcmul_(irfftn(spectrum * gain, self.shape), field)
+        return total
+
+    def adjoint(self, block: torch.Tensor) -> torch.Tensor:
+        """Return H' v: weight first, filter second (the filters are even, so self-adjoint)."""
+        total: torch.Tensor | None = None
+        for gain, field in zip(self._filters, self._fields, strict=True):
+            spectrum = rfftn(block * field) * gain
+            total = spectrum if total is None else total.add_(spectrum)
+        if total is None:
+            raise RuntimeError("a bank always holds one filter")
+        return irfftn(total, self.shape)
+
+
+def _interpolate(at: torch.Tensor, grid: Float64, tables: Float64) -> list[torch.Tensor]:
+    """Interpolate tables on an even grid linearly, clamped at the ends: one tensor a table."""
+    step = (grid[-1] - grid[0]) / (len(grid) - 1)
+    place = ((at - float(grid[0])) / float(step)).clamp_(0, len(grid) - 1)
+    below = place.floor().clamp_(max=len(grid) - 2)
+    weight = place - below
+    index = below.to(torch.int64)
+    found = []
+    for table in tables:
+        values = torch.from_numpy(table.astype(np.float32)).to(at.device)
+        low = values[index]
+        found.append(low + weight * (values[index + 1] - low))
+    return found
