@@ -1,0 +1,110 @@
+"""What every method does first: open and check its inputs, its run directory and its workers."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from distres.engine.cluster import Executor, open_executor
+from distres.engine.run import Run
+from distres.io.halves import open_halves
+from distres.io.names import stem_of
+from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
+from distres.methods.options import RunOptions
+from distres.methods.record import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfMaps:
+    """Two half maps on one grid, and the user's mask on the same grid if there is one."""
+
+    half1: Volume
+    half2: Volume
+    mask: Volume | None
+    stem: str
+
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        """Return the inputs by role."""
+        found = {"half1": self.half1, "half2": self.half2}
+        return found if self.mask is None else {**found, "mask": self.mask}
+
+
+def open_half_maps(half1: VolumeLike, half2: VolumeLike | None, options: RunOptions) -> HalfMaps:
+    """Open both half maps and the mask, and check them against each other in seconds.
+
+    Parameters
+    ----------
+    half1, half2
+        Paths, addresses or arrays; half 2 is found by name when it is None.
+    options
+        Gives the mask and the pixel size (which replaces that of all inputs).
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, the halves are identical, or shapes, voxel sizes or positions differ.
+    """
+    pair = open_halves(half1, half2, options.pixel_size_angstrom)
+    logger.info("half maps: %s and %s (%s)", pair.first.path, pair.second.path, pair.rule)
+    mask = None
+    if options.mask is not None:
+        mask = open_volume(options.mask, options.pixel_size_angstrom)
+        require_same_grid(pair.first, mask)
+    return HalfMaps(half1=pair.first, half2=pair.second, mask=mask, stem=stem_of(pair.first.path))
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """An open run: its directory, its workers, and what a reader must be warned of."""
+
+    run: Run
+    executor: Executor
+    options: RunOptions
+    warnings: list[str] = field(default_factory=list)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning for the record and say it now."""
+        logger.warning("%s", message)
+        self.warnings.append(message)
+
+
+@contextmanager
+def open_session(options: RunOptions, *, default_output: str) -> Iterator[Session]:
+    """Open the run directory, then the workers; close both whatever happens.
+
+    Raises
+    ------
+    OutputExistsError
+        The directory holds a run and neither resume nor overwrite was asked for.
+    """
+    stopwatch = Stopwatch()
+    with (
+        _open_run(options, default_output) as run,
+        open_executor(
+            options.cluster, workers=options.workers, memory_bytes=options.memory_bytes
+        ) as executor,
+    ):
+        if executor.dashboard:
+            logger.info("Dask dashboard: %s", executor.dashboard)
+        yield Session(run=run, executor=executor, options=options, stopwatch=stopwatch)
+
+
+@contextmanager
+def _open_run(options: RunOptions, default_output: str) -> Iterator[Run]:
+    """Open the run directory; a dry run gets one that vanishes."""
+    directory = options.output or Path(default_output)
+    if not options.dry_run:
+        with Run.open(directory, resume=options.resume, overwrite=options.overwrite) as run:
+            yield run
+        return
+    with (
+        TemporaryDirectory(prefix="distres-dry-run-") as place,
+        Run.open(Path(place) / "run") as run,
+    ):
+        yield run
