@@ -38,11 +38,14 @@ class ZarrSource:
     store: str
     path: str
     shape: tuple[int, ...]
+    made_by: str = ""
 
     @classmethod
     def of(cls, store: str, path: str) -> "ZarrSource":
         """Name an array that exists."""
-        return cls(store=store, path=path, shape=zarr.open_array(store, path=path, mode="r").shape)
+        array = zarr.open_array(store, path=path, mode="r")
+        made_by = str(array.attrs.get("made_by", ""))
+        return cls(store=store, path=path, shape=array.shape, made_by=made_by)
 
     def read(self, region: tuple[slice, ...]) -> Array:
         """Read the voxels of `region`; leading axes that it does not name are read whole."""
@@ -51,8 +54,8 @@ class ZarrSource:
         return np.asarray(array[lead + region])
 
     def identity(self) -> dict[str, Json]:
-        """Say place and shape; what fills a run's own arrays is bound by the run's ledger."""
-        return {"path": self.path, "shape": list(self.shape)}
+        """Say place and shape, and for a run's own arrays the fingerprint of what filled them."""
+        return {"path": self.path, "shape": list(self.shape), "made_by": self.made_by}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,20 @@
 """A run: one directory that holds its store, ledger and record."""
 
 import json
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import zarr
 
-from distres.errors import OutputExistsError
+from distres.engine import lock
+from distres.engine.files import write_durably
+from distres.errors import InputError, OutputExistsError
+
+_OWN = ("run.zarr", "ledger", "run.json", "status.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,16 +25,63 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path, *, resume: bool = False, overwrite: bool = False) -> "Run":
-        """Create a run directory, or open one to go on with it."""
+        """Create a run directory, or open one to go on with it.
+
+        The directory is locked for this process until `close`, or the end of the process.
+
+        Parameters
+        ----------
+        resume
+            Go on with what is there; begin when there is nothing.
+        overwrite
+            Remove a run that is there: its store, ledger and record, nothing else.
+
+        Raises
+        ------
+        OutputExistsError
+            A run is there and neither was asked for, or another process is at work on it.
+        InputError
+            The place is a file.
+        """
+        directory = Path(directory)
         run = cls(directory=directory)
-        if run.store_path.exists() and not (resume or overwrite):
+        if directory.exists() and not directory.is_dir():
+            raise InputError(
+                f"{directory} is a file; a run needs a directory, choose with --output"
+            )
+        if run.exists and not (resume or overwrite):
             raise OutputExistsError(
                 f"{directory} already holds a run; use --resume to go on with it, --overwrite to "
                 "replace it, or another --output"
             )
         directory.mkdir(parents=True, exist_ok=True)
-        zarr.open_group(run.store, mode="w" if overwrite else "a")
+        lock.hold(directory)
+        if overwrite:
+            run._remove()
+        elif resume:
+            run._sweep()
+        zarr.open_group(run.store, mode="a")
         return run
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes use the directory."""
+        lock.release(self.directory)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.store_path.exists() or (self.directory / "ledger").exists()
 
     @property
     def store_path(self) -> Path:
@@ -39,8 +93,26 @@ class Run:
         """Address of the work store."""
         return str(self.store_path)
 
+    def ledger_directory(self, job: str) -> Path:
+        """Folder of one job's ledger."""
+        return self.directory / "ledger" / re.sub(r"[^\w.=+-]", "_", job)
+
     def write_record(self, record: dict[str, Any]) -> Path:
         """Write ``run.json``: what was run, with what, and what came out."""
         path = self.directory / "run.json"
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        write_durably(path, (json.dumps(record, indent=2) + "\n").encode())
         return path
+
+    def _remove(self) -> None:
+        # The ledger goes first: without it nothing left behind counts as done.
+        for name in reversed(_OWN):
+            path = self.directory / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove the halves of shards that a killed writer left."""
+        for path in self.store_path.rglob("*.partial"):
+            path.unlink(missing_ok=True)

@@ -124,5 +124,8 @@ class TilePlan:
     @property
     def overhead(self) -> float:
         """Voxels read divided by voxels of the volume: 1 when nothing is read twice."""
-        read = sum(prod(s.stop - s.start for s in tile.read) for tile in self)
+        read = 1
+        for n, c, h in zip(self.shape, self.core, self.halo, strict=True):
+            # Axes are independent: the sum over tiles of a product is the product of sums.
+            read *= sum(min(i + c + h, n) - max(i - h, 0) for i in range(0, n, c))
         return float(read / prod(self.shape))

@@ -1,0 +1,59 @@
+"""A scheduler that somebody else started: join it, and look at its workers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distres.engine.profiles import Profile
+from distres.errors import ClusterError, UsageError
+
+
+@contextmanager
+def join_scheduler(profile: Profile, *, patience_seconds: float) -> Iterator[Any]:
+    """Connect to the scheduler of a profile and wait for its first worker.
+
+    Raises
+    ------
+    ClusterError
+        It cannot be reached, or no worker comes.
+    """
+    from distributed import Client
+    from distributed.security import Security
+
+    address = profile.text("address")
+    if not address:
+        raise UsageError("a cluster profile of kind 'address' needs address = \"tcp://host:8786\"")
+    files = {name: profile.text(name) for name in ("tls_ca_file", "tls_cert", "tls_key")}
+    security = None
+    if any(files.values()):
+        security = Security(
+            tls_ca_file=files["tls_ca_file"],
+            tls_client_cert=files["tls_cert"],
+            tls_client_key=files["tls_key"],
+            require_encryption=True,
+        )
+    try:
+        client = Client(address, security=security, timeout=20, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {address} ({error}); check the address and that it runs"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=patience_seconds)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the scheduler at {address} has no workers after {patience_seconds:g} s; start "
+                "some, or raise patience_seconds in the profile"
+            ) from error
+        yield client
+
+
+def measure_workers(client: Any) -> tuple[int, int | None]:  # noqa: ANN401
+    """Return how many tiles run at once and what memory each may use."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    threads = sum(worker["nthreads"] for worker in workers)
+    limits = [
+        worker["memory_limit"] // worker["nthreads"] for worker in workers if worker["memory_limit"]
+    ]
+    return threads, min(limits, default=None)
