@@ -7,7 +7,7 @@ transform, of the seed and of the stream. Any block of rows gets the phases it w
 import numpy as np
 import numpy.typing as npt
 
-from distres.kernels.shells import Complex, Shells
+from distres.kernels.shells import ALL, Complex, Part, Shells
 
 Words = npt.NDArray[np.uint64]
 
@@ -42,8 +42,8 @@ def random_words(counter: Words, seed: int, stream: int) -> Words:
     return _mix((counter + np.uint64(1)) * _GOLDEN + start[0])
 
 
-def phase_factors(shells: Shells, z: int, rows: slice, seed: int, stream: int) -> Complex:
-    """Make unit complex numbers for plane `z`, rows `rows`: (rows, nx // 2 + 1) complex64.
+def phase_factors(shells: Shells, z: int, part: Part, seed: int, stream: int) -> Complex:
+    """Make unit complex numbers for the rows and columns `part` of plane `z`, complex64.
 
     They are uniform on the circle and Hermitian: in the planes ``kx = 0`` and (nx even)
     ``kx = nx / 2`` a coefficient and its mirror (-kz, -ky) get conjugate factors, and one that is
@@ -51,22 +51,23 @@ def phase_factors(shells: Shells, z: int, rows: slice, seed: int, stream: int) -
     """
     nz, ny, nx = shells.shape
     nxh = nx // 2 + 1
-    ky = np.arange(*rows.indices(ny), dtype=np.int64)
+    ky = np.arange(ny, dtype=np.int64)[part[0]]
     base = (z * ny + ky) * nxh
-    counter = base[:, None] + np.arange(nxh, dtype=np.int64)
+    columns = np.arange(nxh, dtype=np.int64)[part[1]]
+    counter = base[:, None] + columns
     mirror = ((-z % nz) * ny + (-ky % ny)) * nxh
-    edges = [0] if nx % 2 else [0, nxh - 1]
-    for kx in edges:
-        counter[:, kx] = np.minimum(base, mirror) + kx
+    edges = [place for place, kx in enumerate(columns) if kx == 0 or 2 * kx == nx]
+    for place in edges:
+        counter[:, place] = np.minimum(base, mirror) + columns[place]
     words = random_words(counter.astype(np.uint64), seed, stream)
     angle = (words >> np.uint64(40)).astype(np.float32) * _TURN
     factors = np.empty(angle.shape, np.complex64)
     np.cos(angle, out=factors.real)
     np.sin(angle, out=factors.imag)
-    for kx in edges:
-        factors.imag[base > mirror, kx] *= -1
+    for place in edges:
+        factors.imag[base > mirror, place] *= -1
         own = base == mirror
-        factors[own, kx] = np.where(words[own, kx] >> np.uint64(63), -1, 1)
+        factors[own, place] = np.where(words[own, place] >> np.uint64(63), -1, 1)
     return factors
 
 
@@ -77,28 +78,28 @@ def randomise_phases(
     first_shell: int,
     seed: int,
     stream: int,
-    rows: slice = slice(None),
+    part: Part = ALL,
 ) -> None:
     """Turn the phases of all coefficients in shell `first_shell` and beyond, in place.
 
     Parameters
     ----------
     block
-        (nz, rows, nx // 2 + 1) complex64 coefficients of a real volume.
+        (nz, rows, columns) complex64 coefficients of a real volume.
     shells
         Shells of the whole volume.
     first_shell
         Coefficients of lower shells stay as they are.
     seed, stream
         Same numbers, same phases.
-    rows
-        Which rows (y) of the half space the block holds.
+    part
+        Which rows (y) and columns (x) of the half space the block holds.
 
     Notes
     -----
     Chen et al. 2013, Ultramicroscopy 135, 24: the correlation that masking alone makes.
     """
     for z in range(shells.shape[0]):
-        factors = phase_factors(shells, z, rows, seed, stream)
-        factors[shells.plane(z, rows) < first_shell] = 1
+        factors = phase_factors(shells, z, part, seed, stream)
+        factors[shells.plane(z, part) < first_shell] = 1
         block[z] *= factors

@@ -13,6 +13,8 @@ import numpy.typing as npt
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
 Complex = npt.NDArray[np.complex64]
+Part = tuple[slice, slice]  # rows (y) and columns (x) of the half space
+ALL: Part = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +73,14 @@ class Shells:
             weights[-1] = 1
         return weights
 
-    def plane(self, z: int, rows: slice = slice(None)) -> npt.NDArray[np.intp]:
-        """Shell of every coefficient in plane `z`, rows `rows`: (rows, nx // 2 + 1)."""
+    def plane(self, z: int, part: Part = ALL) -> npt.NDArray[np.intp]:
+        """Shell of every coefficient in plane `z` that lies in the rows and columns of `part`."""
+        rows, columns = part
         nz, ny, nx = self.shape
         az, ay, ax = self.voxel_size_angstrom
         kz = np.fft.fftfreq(nz, az)[z]
         ky = np.fft.fftfreq(ny, ay)[rows, None]
-        kx = np.fft.rfftfreq(nx, ax)
+        kx = np.fft.rfftfreq(nx, ax)[columns]
         radius: Float = np.sqrt(kz * kz + (ky * ky + kx * kx))
         index: npt.NDArray[np.intp] = np.rint(radius / self.width_per_angstrom).astype(np.intp)
         return np.minimum(index, self.count, out=index)
@@ -97,17 +100,17 @@ class Shells:
         return total.astype(np.int64)
 
 
-def shell_sums(first: Complex, second: Complex, shells: Shells, rows: slice = slice(None)) -> Float:
+def shell_sums(first: Complex, second: Complex, shells: Shells, part: Part = ALL) -> Float:
     """Cross power and powers of two transforms, per shell.
 
     Parameters
     ----------
     first, second
-        (nz, rows, nx // 2 + 1) complex64 coefficients.
+        (nz, rows, columns) complex64 coefficients.
     shells
         Shells of the whole volume.
-    rows
-        Which rows (y) of the half space the blocks hold.
+    part
+        Which rows (y) and columns (x) of the half space the blocks hold.
 
     Returns
     -------
@@ -115,9 +118,9 @@ def shell_sums(first: Complex, second: Complex, shells: Shells, rows: slice = sl
     the corner bin last.
     """
     sums = np.zeros((3, shells.count + 1))
-    weights = shells.multiplicity
+    weights = shells.multiplicity[part[1]]
     for z in range(shells.shape[0]):
-        index = shells.plane(z, rows).ravel()
+        index = shells.plane(z, part).ravel()
         products = (_dot(first[z], second[z]), _dot(first[z], first[z]), _dot(second[z], second[z]))
         for total, product in zip(sums, products, strict=True):
             total += np.bincount(index, (product * weights).ravel(), shells.count + 1)

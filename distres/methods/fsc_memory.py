@@ -1,0 +1,89 @@
+"""What the global FSC needs in memory, and how large its slabs and columns may be."""
+
+from math import ceil, prod
+
+from distres.engine.cluster import Executor
+from distres.engine.outputs import CHUNK_EDGE
+from distres.engine.planner import USABLE
+from distres.engine.process import PROCESS_BYTES, available_memory_bytes
+from distres.engine.tiles import Shape3
+from distres.errors import ClusterError
+
+# Measured peaks above the idle process, per voxel of the block (docs/fsc.md).
+WHOLE_BYTES_PER_VOXEL = 36.0
+SURVEY_BYTES_PER_VOXEL = 32.0
+SLAB_BYTES_PER_VOXEL = 48.0
+COLUMN_BYTES_PER_COEFFICIENT = 64.0
+
+
+def memory_per_worker(executor: Executor) -> int:
+    """Bytes one worker may use: what it was given, else its share of what the machine has left."""
+    if executor.memory_bytes is not None:
+        return executor.memory_bytes
+    return available_memory_bytes() // max(executor.workers, 1)
+
+
+def fits(shape: Shape3, executor: Executor) -> bool:
+    """Say whether one worker can hold the whole computation."""
+    return _needed(prod(shape) * WHOLE_BYTES_PER_VOXEL) <= memory_per_worker(executor)
+
+
+def _needed(working_bytes: float) -> int:
+    return ceil((working_bytes + PROCESS_BYTES) / USABLE)
+
+
+def _room(executor: Executor, bytes_each: float) -> int:
+    free = memory_per_worker(executor) * USABLE - PROCESS_BYTES
+    return int(free // bytes_each)
+
+
+def _refuse(executor: Executor, least_bytes: float, what: str) -> ClusterError:
+    return ClusterError(
+        f"{memory_per_worker(executor) / 1e6:.0f} MB of memory a worker cannot hold {what} of this "
+        f"volume; raise --memory to at least {ceil(_needed(least_bytes) / 1e6)} MB"
+    )
+
+
+def thickness(
+    length: int, bytes_per_layer: float, executor: Executor, *, tile_vox: int | None = None
+) -> int:
+    """Choose how many planes make a slab.
+
+    As many as one chunk of the store or a sixteenth of the axis, fewer if memory is short. The
+    number of workers plays no part, so that a run can be resumed with another number.
+
+    Raises
+    ------
+    ClusterError
+        Not even one plane fits.
+    """
+    room = _room(executor, bytes_per_layer)
+    if room < 1:
+        raise _refuse(executor, bytes_per_layer, "one plane")
+    wanted = tile_vox or max(CHUNK_EDGE, -(-length // 16))
+    return min(room, wanted, length)
+
+
+def column_size(
+    half_shape: Shape3, executor: Executor, *, tile_vox: int | None = None
+) -> tuple[int, int]:
+    """Choose rows and columns of the half space whose whole length along z makes a tile.
+
+    Whole chunks of the store, else every tile would read its neighbours' too: all columns of x
+    where they fit, and one chunk of rows.
+
+    Raises
+    ------
+    ClusterError
+        Not even one column fits.
+    """
+    nz, ny, nxh = half_shape
+    room = _room(executor, nz * COLUMN_BYTES_PER_COEFFICIENT)
+    if room < 1:
+        raise _refuse(executor, nz * COLUMN_BYTES_PER_COEFFICIENT, "one column")
+    edge = tile_vox or CHUNK_EDGE
+    rows = min(edge, ny, room)
+    columns = min(nxh, room // rows)
+    if columns < nxh and columns > edge:
+        columns -= columns % edge
+    return rows, columns
