@@ -101,9 +101,9 @@ def single_test_quantile(
 
     A voxel of noise leaves the sweep after `chances` consecutive failures, so over the whole sweep
     it is assigned a resolution only when it passes one of its first `chances` tests. By the
-    inequality of Bonferroni, which holds for any dependence between the tests, the chance is at most
-    ``chances * (1 - q)``: q = 1 - (1 - confidence) / chances keeps it within 1 - confidence. The
-    same bounds the chance that a voxel goes on beyond its true limit.
+    inequality of Bonferroni, which holds for any dependence between the tests, the chance is at
+    most ``chances * (1 - q)``: q = 1 - (1 - confidence) / chances keeps it within 1 - confidence.
+    The same bounds the chance that a voxel goes on beyond its true limit.
 
     The quantile itself is estimated from finitely many values. The k-th smallest of n independent
     ones is exceeded by a new one with probability 1 - k / (n + 1), so the rank q (n + 1) of n, not
