@@ -296,12 +296,30 @@ def _signal(spec: BlobSpec, region: Region) -> FloatArray:
         return out
     quadrants = _quadrants(spec, grow(region, widest))
     for label, kernel in enumerate(kernels, start=1):
-        spare = widest - len(kernel) // 2
+        radius = len(kernel) // 2
+        spare = widest - radius
         cut = tuple(slice(spare, n - spare) for n in atoms.shape)
         mine = np.where(quadrants[cut] == label, atoms[cut], np.float32(0))
-        if mine.any():
-            out += blur(mine, kernel)
+        box = _bounding_box(mine, radius)
+        if box is not None:
+            # Voxels beyond the kernel's reach of every atom are exactly 0: leave them out.
+            here = tuple(slice(s.start, s.stop - 2 * radius) for s in box)
+            out[here] += blur(mine[box], kernel)
     return out
+
+
+def _bounding_box(block: FloatArray, radius: int) -> Region | None:
+    """Return the part of a haloed block that atoms can reach, halo included; None without atoms."""
+    box = []
+    for axis in range(3):
+        others = tuple(i for i in range(3) if i != axis)
+        taken = np.flatnonzero(block.any(axis=others))
+        if taken.size == 0:
+            return None
+        # An atom at i reaches i - radius to i + radius, whose blur needs as much again.
+        lo, hi = int(taken[0]) - 2 * radius, int(taken[-1]) + 2 * radius + 1
+        box.append(slice(max(lo, 0), min(hi, block.shape[axis])))
+    return box[0], box[1], box[2]
 
 
 def _atoms(spec: BlobSpec, region: Region) -> FloatArray:
