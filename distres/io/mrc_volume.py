@@ -44,7 +44,9 @@ class MrcVolume:
     Attributes
     ----------
     path
-        The file.
+        The file as the user named it.
+    location
+        The file from the root, for workers that run in another folder.
     grid
         Shape, voxel size and position, (z, y, x).
     header
@@ -56,6 +58,7 @@ class MrcVolume:
     """
 
     path: str
+    location: str
     grid: Grid
     header: MrcHeader
     compression: str = ""
@@ -118,6 +121,11 @@ class MrcVolume:
         """Axis of (z, y, x) along which neighbours lie next to each other on disk."""
         return 3 - self.header.axes[0]
 
+    @property
+    def slab_axis(self) -> int:
+        """Axis of (z, y, x) along which `slabs` goes forward."""
+        return 3 - self.header.axes[2]
+
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[np.float32]:
         """Read a region (z, y, x) as float32.
 
@@ -130,7 +138,7 @@ class MrcVolume:
         if self.compression:
             values = self._cached()[stored]
         else:
-            values = _read_stored(Path(self.path), self.header, stored)
+            values = _read_stored(Path(self.location), self.header, stored)
         return self._in_order(values)
 
     def slabs(self, thickness: int) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:
@@ -146,7 +154,7 @@ class MrcVolume:
         Region (z, y, x) and its voxels as float32.
         """
         sections = self.header.extents[2]
-        stream = _open(Path(self.path), self.compression) if self.compression else None
+        stream = _open(Path(self.location), self.compression) if self.compression else None
         if stream is not None:
             _skip(stream, self.header.data_offset, self.path)
         try:
@@ -165,10 +173,10 @@ class MrcVolume:
 
     def identity(self) -> dict[str, Any]:
         """Say what decides the content: name, size, modification time and header hash."""
-        status = Path(self.path).stat()
+        status = Path(self.location).stat()
         return {
             "kind": "mrc",
-            "name": Path(self.path).name,
+            "name": Path(self.location).name,
             "bytes": status.st_size,
             "modified_ns": status.st_mtime_ns,
             "header_sha256": self.digest,
@@ -183,7 +191,7 @@ class MrcVolume:
 
     def _slab_region(self, first: int, last: int) -> Region:
         bounds = [slice(0, n) for n in self.grid.shape]
-        bounds[3 - self.header.axes[2]] = slice(first, last)
+        bounds[self.slab_axis] = slice(first, last)
         return bounds[0], bounds[1], bounds[2]
 
     def _in_order(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -208,7 +216,7 @@ class MrcVolume:
                 f"{self.path} is compressed and holds {self.header.data_bytes} bytes, too many to "
                 f"unpack in memory (limit {CACHE_BYTES}); unpack it, or distres convert it first"
             )
-        status = Path(self.path).stat()
+        status = Path(self.location).stat()
         return _unpack(self, status.st_mtime_ns)
 
 
@@ -361,7 +369,7 @@ def _unpack(volume: MrcVolume, modified_ns: int) -> npt.NDArray[Any]:
     """Unpack a small compressed file; the modification time makes a changed file a new entry."""
     columns, rows, sections = volume.header.extents
     logger.debug("unpacking %s (%s), %d voxels", volume.path, modified_ns, prod(volume.shape))
-    with _open(Path(volume.path), volume.compression) as stream:
+    with _open(Path(volume.location), volume.compression) as stream:
         _skip(stream, volume.header.data_offset, volume.path)
         values = volume._next_sections(stream, 0, sections)
         _check_end(stream, volume.path)

@@ -141,6 +141,11 @@ class OmeZarrVolume:
         """x, the axis along which chunks are stored."""
         return 2
 
+    @property
+    def slab_axis(self) -> int:
+        """Axis of (z, y, x) along which `slabs` goes forward."""
+        return 0
+
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[np.float32]:
         """Read a region as float32 (z, y, x)."""
         array = zarr.open_array(self.store, path=self.levels[self.level].path, mode="r")
@@ -255,7 +260,7 @@ def _open_image(name: str, group: zarr.Group, pixel_size_angstrom: float | None)
     statistics = own.get("statistics") or {}
     return OmeZarrVolume(
         path=name,
-        store=name,
+        store=_absolute(name),
         levels=levels,
         header=described(own)[1],
         halving=str(own.get("halving", "")),
@@ -278,7 +283,7 @@ def _open_array(
             place = paths.index(key)
             return OmeZarrVolume(
                 path=name,
-                store=parent,
+                store=volume.store,
                 levels=volume.levels[place:],
                 header=volume.header,
                 digest=volume.digest,
@@ -297,7 +302,7 @@ def _open_array(
         raise InputError(f"{name} is a Zarr array without a voxel size; give --pixel-size")
     return OmeZarrVolume(
         path=name,
-        store=name,
+        store=_absolute(name),
         levels=(Level(path="", grid=grid),),
         header=header,
         digest=_digest(attributes),
@@ -388,6 +393,11 @@ def _spatial_shape(name: str, array: zarr.Array[Any]) -> Shape3:
 def _digest(attributes: Mapping[str, Any]) -> str:
     text = json.dumps(attributes, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _absolute(path: str) -> str:
+    """Name a local store from the root, for workers that run in another folder."""
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _modified_ns(store: str, path: str) -> int:

@@ -69,6 +69,11 @@ class Volume(Protocol):
         """Axis of (z, y, x) along which neighbours lie next to each other on disk."""
         ...
 
+    @property
+    def slab_axis(self) -> int:
+        """Axis of (z, y, x) along which `slabs` goes forward."""
+        ...
+
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[np.float32]:
         """Read a region as float32 (z, y, x), whatever the stored type and axis order."""
         ...
@@ -126,6 +131,11 @@ class ArrayVolume:
     def contiguous_axis(self) -> int:
         """x, as NumPy lays arrays out."""
         return 2
+
+    @property
+    def slab_axis(self) -> int:
+        """Axis of (z, y, x) along which `slabs` goes forward."""
+        return 0
 
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[np.float32]:
         """Read a region as float32 (z, y, x)."""
