@@ -104,7 +104,14 @@ class MrcVolume:
             )
         for notice in header.notices:
             logger.info("%s: %s", path, notice)
-        return cls(path=str(path), grid=grid, header=header, compression=compression, digest=digest)
+        return cls(
+            path=str(path),
+            location=str(Path(path).absolute()),
+            grid=grid,
+            header=header,
+            compression=compression,
+            digest=digest,
+        )
 
     @property
     def shape(self) -> Shape3:
