@@ -33,6 +33,7 @@ from distres.methods.mask_tiles import (
     check_tile,
     soften_tile,
 )
+from distres.methods.pyramid import ingest
 
 logger = logging.getLogger(__name__)
 
@@ -245,6 +246,8 @@ def load_mask(
         The mask lies on another grid, is empty, or holds values outside [0, 1].
     """
     require_same_grid(grid, volume.grid, names=("the map", "the mask"))
+    streamed = not volume.random_access
+    mask: Source = ingest(volume, run, MASK, executor)[0] if streamed else volume
     plan = plan_tiles(
         grid.shape,
         halo=(0, 0, 0),
@@ -259,16 +262,16 @@ def load_mask(
         name="check_mask",
         plan=plan,
         function=check_tile,
-        inputs={"mask": volume},
-        outputs=_outputs(),
-        parameters={"shape": list(grid.shape)},
+        inputs={"mask": mask},
+        outputs={OCCUPANCY: _outputs()[OCCUPANCY]} if streamed else _outputs(),
+        parameters={"shape": list(grid.shape), "store": not streamed},
         bytes_per_voxel=24,
     )
     table = run_job(job, run=run, executor=executor)
     _refuse_bad_values(volume.path, table)
     statistics = _statistics(table, grid)
     return MaskResult(
-        source=output(run, MASK),
+        source=mask if isinstance(mask, ZarrSource) else output(run, MASK),
         occupancy=output(run, OCCUPANCY),
         kind="given",
         threshold=None,

@@ -52,7 +52,7 @@ def soften_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult
         dilation_angstrom=parameters["dilation_angstrom"],
         edge_angstrom=parameters["edge_angstrom"],
     )
-    return _result(inputs, mask[inputs.tile.crop], parameters["shape"])
+    return _result(inputs, mask[inputs.tile.crop], parameters["shape"], store=True)
 
 
 def check_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult:
@@ -63,19 +63,22 @@ def check_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult:
     inputs
         ``mask``: the mask volume.
     parameters
-        ``shape`` of the volume.
+        ``shape`` of the volume; ``store``, whether the run still needs a copy of the mask.
     """
     mask = np.asarray(inputs.core("mask"), dtype=np.float32)
-    return _result(inputs, mask, parameters["shape"])
+    return _result(inputs, mask, parameters["shape"], store=parameters["store"])
 
 
-def _result(inputs: TileInputs, mask: Array, shape: tuple[int, int, int]) -> TileResult:
+def _result(
+    inputs: TileInputs, mask: Array, shape: tuple[int, int, int], *, store: bool
+) -> TileResult:
     inside = mask > 0.5
     finite = np.isfinite(mask)
     bounded = mask[finite] if not finite.all() else mask
     low, high = (float(bounded.min()), float(bounded.max())) if bounded.size else (0.0, 0.0)
+    arrays = {OCCUPANCY: block_max(mask, OCCUPANCY_DIVISOR)}
     return TileResult(
-        arrays={MASK: mask, OCCUPANCY: block_max(mask, OCCUPANCY_DIVISOR)},
+        arrays={MASK: mask, **arrays} if store else arrays,
         row={
             "inside_vox": np.int64(np.count_nonzero(inside)),
             "nonzero_vox": np.int64(np.count_nonzero(mask)),

@@ -11,6 +11,7 @@ from distres.engine.run import Run
 from distres.engine.tiles import TilePlan
 from distres.errors import InputError, UsageError
 from distres.io.grid import Grid
+from distres.io.volume import ArrayVolume
 from distres.methods import mask as mask_module
 from distres.methods.mask import MaskParameters, auto_mask, load_mask
 
@@ -23,6 +24,7 @@ class Held:
     grid: Grid | None = None
     path: str = "held.mrc"
     header: None = field(default=None)
+    random_access: bool = True
 
     @property
     def shape(self):
@@ -251,6 +253,16 @@ def test_a_given_mask_is_kept_as_it_is(tmp_path):
     assert result.statistics["fraction"] == pytest.approx((values > 0.5).mean())
     plan = TilePlan(shape=values.shape, core=(16, 16, 16), halo=(0, 0, 0))
     assert set(result.tiles(plan)) >= {t.index for t in plan if values[t.core].any()}
+
+
+def test_a_mask_held_in_memory_or_compressed_is_read_once(tmp_path):
+    values = ball((40, 36, 30), 10.0)
+    grid = Grid(shape=values.shape, voxel_size_angstrom=(1.0, 1.0, 1.0))
+    run = Run.open(tmp_path / "run")
+    result = load_mask(ArrayVolume(array=values, grid=grid), grid, run, Executor(), tile=16)
+    np.testing.assert_array_equal(result.source.read((slice(None),) * 3), values)
+    assert result.path == "inputs/mask/0"
+    assert result.statistics["inside_vox"] == values.sum()
 
 
 @pytest.mark.parametrize(
