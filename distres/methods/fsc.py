@@ -12,6 +12,7 @@ from distres.methods.fsc_memory import fits
 from distres.methods.fsc_passes import sum_shells
 from distres.methods.fsc_result import Crossing, FscParameters, FscResult, result_of
 from distres.methods.fsc_survey import survey
+from distres.methods.pyramid import ingest
 
 __all__ = ["Crossing", "FscParameters", "FscResult", "compute_fsc"]
 
@@ -57,9 +58,11 @@ def compute_fsc(
     randomised one, ``masked`` before (Chen et al. 2013, Ultramicroscopy 135, 24).
     """
     shells = _common_shells(half1, half2, mask)
-    sources: dict[str, Source] = {"half1": half1, "half2": half2}
-    if mask is not None:
-        sources["mask"] = mask
+    volumes = {"half1": half1, "half2": half2} | ({} if mask is None else {"mask": mask})
+    sources: dict[str, Source] = {
+        name: volume if volume.random_access else ingest(volume, run, name, executor)[0]
+        for name, volume in volumes.items()
+    }
     found = survey(sources, shells.shape, run=run, executor=executor, tile_vox=tile_vox)
     summed = sum_shells(
         sources,

@@ -1,6 +1,7 @@
 """What the global FSC needs in memory, and how large its slabs and columns may be."""
 
 from math import ceil, prod
+from typing import Any
 
 from distres.engine.cluster import Executor
 from distres.engine.outputs import CHUNK_EDGE
@@ -87,3 +88,34 @@ def column_size(
     if columns < nxh and columns > edge:
         columns -= columns % edge
     return rows, columns
+
+
+def memory_estimate(
+    shape: Shape3, executor: Executor, *, masked: bool, tile_vox: int | None = None
+) -> dict[str, Any]:
+    """Say how a volume would be computed and what that takes, as JSON values.
+
+    Keys: ``at_once``, ``slabs`` (tiles of the first pass), ``memory_bytes`` (a worker),
+    ``disk_bytes`` (intermediate transforms, before compression).
+    """
+    voxels = prod(shape)
+    if fits(shape, executor):
+        return {
+            "at_once": True,
+            "slabs": 1,
+            "memory_bytes": _needed(voxels * WHOLE_BYTES_PER_VOXEL),
+            "disk_bytes": 0,
+        }
+    nz, ny, nx = shape
+    layer = ny * nx * SLAB_BYTES_PER_VOXEL
+    thick = thickness(nz, layer, executor, tile_vox=tile_vox)
+    half = nz * ny * (nx // 2 + 1)
+    rows, columns = column_size((nz, ny, nx // 2 + 1), executor, tile_vox=tile_vox)
+    working = max(thick * layer, nz * rows * columns * COLUMN_BYTES_PER_COEFFICIENT)
+    # Two transforms of each kind: plain; with a mask also masked, turned, and turned and masked.
+    return {
+        "at_once": False,
+        "slabs": -(-nz // thick),
+        "memory_bytes": _needed(working),
+        "disk_bytes": (8 if masked else 2) * 8 * half,
+    }

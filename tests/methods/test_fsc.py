@@ -23,6 +23,7 @@ class ArrayVolume:
     voxel: tuple[float, float, float] = (1.0, 1.0, 1.0)
     path: str = "array"
     header: None = None
+    random_access: bool = True
 
     @property
     def grid(self):
