@@ -1,0 +1,121 @@
+"""`distres phantom`: half maps whose true local resolution is known."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distres.errors import UsageError
+
+if TYPE_CHECKING:
+    from distres.methods.phantom_files import PhantomFiles
+
+phantom = typer.Typer(
+    no_args_is_help=True, help="Make half maps whose true local resolution is known."
+)
+
+_NOISE = "Noise"
+
+Shape = Annotated[
+    str | None,
+    typer.Option(metavar="N|X,Y,Z", help="Voxels: one edge for a cube, or x,y,z."),
+]
+VoxelSize = Annotated[float, typer.Option("--voxel-size", help="Edge of a voxel in angstrom.")]
+Seed = Annotated[int, typer.Option(help="Which random numbers; the same seed, the same files.")]
+OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")]
+Stem = Annotated[str, typer.Option(help="How the names of all files start.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print paths and truth as JSON.")]
+Thresholds = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--threshold", help="FSC threshold of a truth map; repeatable.", show_default="0.5 0.143"
+    ),
+]
+NoiseColour = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="EXCESS B",
+        help="Colour the noise: power 1 + EXCESS exp(-B k^2 / 2) times that of white noise.",
+        rich_help_panel=_NOISE,
+    ),
+]
+
+
+@phantom.command()
+def blob(
+    shape: Shape = "128",
+    voxel_size: VoxelSize = 1.0,
+    b_factors: Annotated[
+        tuple[float, float, float, float],
+        typer.Option(
+            metavar="B B B B",
+            help="B-factors in square angstrom of the quadrants y<0 x<0, y<0 x>0, y>0 x<0, "
+            "y>0 x>0, seen from the centre.",
+        ),
+    ] = (40.0, 120.0, 300.0, 700.0),
+    noise: Annotated[
+        float, typer.Option(help="Standard deviation in each half.", rich_help_panel=_NOISE)
+    ] = 0.2442,
+    noise_colour: NoiseColour = None,
+    threshold: Thresholds = None,
+    seed: Seed = 0,
+    output: OutputFolder = Path("phantom_blob"),
+    stem: Stem = "blob",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Random atoms in a lumpy ball, blurred differently in four quadrants.
+
+    Any size fits in memory: the volume is made block by block.
+
+    Example: distres phantom blob --shape 128 -o phantom
+    """
+    from distres.methods.phantom import BlobParameters, write_blob
+
+    parameters = BlobParameters(
+        shape=_shape(shape or "128"),
+        voxel_size_angstrom=voxel_size,
+        b_factors=b_factors,
+        noise_sigma=noise,
+        noise_colour=noise_colour,
+        seed=seed,
+        thresholds=_thresholds(threshold),
+    )
+    _report(write_blob(parameters, output, stem=stem, overwrite=overwrite), as_json)
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    """Read ``N`` or ``X,Y,Z`` as (z, y, x)."""
+    try:
+        edges = [int(part) for part in text.replace("x", ",").split(",")]
+    except ValueError:
+        edges = []
+    if len(edges) == 1:
+        edges *= 3
+    if len(edges) != 3 or min(edges) < 1:
+        raise UsageError(f"'{text}' is no shape; write one edge (128) or three (256,256,64)")
+    x, y, z = edges
+    return z, y, x
+
+
+def _thresholds(given: list[float] | None) -> tuple[float, ...]:
+    return tuple(dict.fromkeys(given)) if given else (0.5, 0.143)
+
+
+def _report(files: "PhantomFiles", as_json: bool) -> None:
+    """Say what was written, for people or for programs."""
+    if as_json:
+        paths = {role: str(path) for role, path in files.volumes.items()}
+        content = {**files.truth, "files": paths, "truth": str(files.truth_path)}
+        typer.echo(json.dumps(content, indent=2))
+        return
+    for role, path in files.volumes.items():
+        typer.echo(f"{role:12s} {path}")
+    typer.echo(f"{'truth':12s} {files.truth_path}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(phantom, name="phantom")
