@@ -1,0 +1,52 @@
+"""Carry values past the edge of where they are known, for colouring surfaces."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Volume = npt.NDArray[np.float32]
+
+
+def extend_nearest(values: Volume, *, reach_vox: int | None = None) -> Volume:
+    """Give every NaN voxel the value of the nearest voxel that has one.
+
+    Parameters
+    ----------
+    values
+        (z, y, x) float32 with NaN where nothing is known.
+    reach_vox
+        Voxels farther away than this stay NaN; None reaches everywhere.
+
+    Returns
+    -------
+    (z, y, x) float32. NaN is left only beyond the reach, or everywhere when nothing is known.
+    """
+    unknown = np.isnan(values)
+    if not unknown.any() or unknown.all():
+        return values
+    distance, nearest = ndimage.distance_transform_edt(unknown, return_indices=True)
+    extended: Volume = values[tuple(nearest)]
+    if reach_vox is not None:
+        extended[distance > reach_vox] = np.nan
+    return extended
+
+
+def cell_means(values: Volume, edge: int) -> Volume:
+    """Average the known voxels of each cubic cell; NaN where a cell has none.
+
+    Parameters
+    ----------
+    values
+        (z, y, x) float32 with NaN where nothing is known.
+    edge
+        Voxels along a cell; cells at the far faces may be smaller.
+    """
+    known = ~np.isnan(values)
+    sums = np.where(known, values, 0).astype(np.float64)
+    counts = known.astype(np.float64)
+    for axis, n in enumerate(values.shape):
+        starts = np.arange(0, n, edge)
+        sums = np.add.reduceat(sums, starts, axis=axis)
+        counts = np.add.reduceat(counts, starts, axis=axis)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / np.where(counts > 0, counts, np.nan), dtype=np.float32)
