@@ -1,7 +1,8 @@
 """What every local-resolution method ends with: statistics, MRC files, record, Dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from distres.engine.jobs import TileInputs, TileJob, TileResult
 from distres.engine.planner import plan_tiles
 from distres.engine.runner import output, run_job
 from distres.io.volume import Grid
-from distres.methods.session import Session
+from distres.methods.export import export_array
+from distres.methods.record import make_record
+from distres.methods.session import HalfMaps, Session
 
 # Resolution bins of half a percent: finer than any method's own step, and the same for every run.
 BIN_EDGES_ANGSTROM = np.geomspace(0.5, 500.0, 1383)
@@ -121,3 +124,125 @@ def survey(session: Session, grid: Grid, *, locres: str, flags: str) -> Survey:
             {bit: int(n) for bit, n in zip(FLAG_NAMES, row, strict=True)} for row in bits
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrays:
+    """Where a method left its result in the run's store.
+
+    Attributes
+    ----------
+    locres
+        (threshold, z, y, x) float32, angstrom, NaN where undefined.
+    flags
+        (threshold, z, y, x) uint8, bits of `FLAG_NAMES`.
+    mask
+        (z, y, x) float32 in [0, 1].
+    extra
+        Further arrays by name, for instance ``filtered``.
+    """
+
+    locres: str = "locres"
+    flags: str = "flags"
+    mask: str = "mask"
+    extra: Mapping[str, str]
+
+
+def export_maps(
+    session: Session,
+    maps: HalfMaps,
+    method: str,
+    thresholds: Sequence[float],
+    arrays: Arrays,
+) -> dict[str, str]:
+    """Write the MRC files of a run and return their names by role.
+
+    The first threshold has the plain name and a filled copy; the others carry their value.
+    """
+    run, grid, header = session.run, maps.half1.grid, maps.half1.header
+    stem = f"{maps.stem}_{method}"
+    written: dict[str, str] = {}
+
+    def write(role: str, name: str, array: str, lead: tuple[int, ...], *, fill: bool) -> None:
+        export_array(
+            output(run, array),
+            grid,
+            header,
+            run.directory / name,
+            lead=lead,
+            fill=fill,
+            label=f"{method} {role}",
+            overwrite=True,  # the run directory is this run's own
+        )
+        written[role] = name
+
+    for index, threshold in enumerate(thresholds):
+        suffix = "" if index == 0 else f"_t{threshold:g}"
+        role = "locres" if index == 0 else f"locres_t{threshold:g}"
+        write(role, f"{stem}_locres{suffix}.mrc", arrays.locres, (index,), fill=False)
+        if index == 0:
+            write("locres_fill", f"{stem}_locres_fill.mrc", arrays.locres, (0,), fill=True)
+    write("mask", f"{stem}_mask.mrc", arrays.mask, (), fill=False)
+    for role, array in arrays.extra.items():
+        write(role, f"{stem}_{role}.mrc", array, (), fill=False)
+    return written
+
+
+def finish(
+    session: Session,
+    maps: HalfMaps,
+    *,
+    method: str,
+    thresholds: Sequence[float],
+    parameters: Mapping[str, Any],
+    arrays: Arrays,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Count, export and record a finished computation; return the record.
+
+    ``run.json`` is written last: a directory that has it holds a whole result.
+    """
+    grid = maps.half1.grid
+    found = survey(session, grid, locres=arrays.locres, flags=arrays.flags)
+    names = [f"{threshold:g}" for threshold in thresholds]
+    edges = [float(edge) for edge in BIN_EDGES_ANGSTROM]
+    results = {
+        "outputs": export_maps(session, maps, method, thresholds, arrays),
+        "arrays": {
+            "locres": arrays.locres,
+            "flags": arrays.flags,
+            "mask": arrays.mask,
+            **arrays.extra,
+        },
+        "thresholds": [float(threshold) for threshold in thresholds],
+        "statistics": {name: found.statistics(i) for i, name in enumerate(names)},
+        "histograms": {
+            name: {"edges_angstrom": edges, "counts": found.counts[i].tolist()}
+            for i, name in enumerate(names)
+        },
+        **(extra or {}),
+    }
+    record = make_record(
+        method=method,
+        grid=grid,
+        inputs=maps.volumes,
+        parameters=parameters,
+        results=results,
+        warnings=session.warnings,
+        executor=session.executor,
+        stopwatch=session.stopwatch,
+        argv=session.options.argv,
+    )
+    session.run.write_record(record)
+    return record
+
+
+def summary(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a script wants to know of a run, as JSON values."""
+    return {
+        "method": record["method"],
+        "statistics": record["statistics"],
+        "warnings": record["warnings"],
+        "outputs": {name: str(directory / file) for name, file in record["outputs"].items()},
+        "record": str(directory / "run.json"),
+    }
