@@ -86,6 +86,88 @@ def blob(
     _report(write_blob(parameters, output, stem=stem, overwrite=overwrite), as_json)
 
 
+@phantom.command()
+def model(
+    structure: Annotated[Path, typer.Argument(help="PDB or mmCIF file, compressed or not.")],
+    assembly: Annotated[
+        str | None, typer.Option(help="Biological assembly to build, by its name in the file.")
+    ] = None,
+    shape: Shape = None,
+    voxel_size: VoxelSize = 1.0,
+    padding: Annotated[
+        float, typer.Option(help="Room around the atoms in angstrom, without --shape.")
+    ] = 20.0,
+    b_factor: Annotated[float, typer.Option(help="B of all atoms in square angstrom.")] = 60.0,
+    file_b: Annotated[bool, typer.Option("--file-b", help="Keep the file's B-factors.")] = False,
+    chain_b: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A=40,B=200", help="B of single chains; added to the file's with --file-b."
+        ),
+    ] = None,
+    chain_resolution: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A=3,B=6", help="Blur chains until their true FSC is 0.5 at a resolution."
+        ),
+    ] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="Low-pass of the whole map in angstrom.")
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation in each half, instead of --snr.", rich_help_panel=_NOISE
+        ),
+    ] = None,
+    snr: Annotated[
+        float,
+        typer.Option(
+            help="Variance of the chains' density over that of the noise of a half.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = 1.0,
+    noise_colour: NoiseColour = None,
+    keep_waters: Annotated[bool, typer.Option("--keep-waters", help="Keep waters.")] = False,
+    threshold: Thresholds = None,
+    seed: Seed = 0,
+    output: OutputFolder = Path("phantom_model"),
+    stem: Annotated[
+        str | None,
+        typer.Option(help="How the names of all files start.", show_default="structure's name"),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Half maps of an atomic model, with the true resolution of every chain.
+
+    The maps lie on the structure: open both and they overlap.
+
+    Example: distres phantom model 1f2n.cif.gz --assembly 1 --chain-resolution A=3,B=6
+    """
+    from distres.methods.phantom_chains import ModelParameters
+    from distres.methods.phantom_model import write_model
+
+    parameters = ModelParameters(
+        structure=structure,
+        assembly=assembly,
+        shape=None if shape is None else _shape(shape),
+        voxel_size_angstrom=voxel_size,
+        padding_angstrom=padding,
+        b_factor=None if file_b else b_factor,
+        chain_b=_by_chain(chain_b),
+        chain_resolution_angstrom=_by_chain(chain_resolution),
+        resolution_angstrom=resolution,
+        noise_sigma=noise,
+        snr=snr,
+        noise_colour=noise_colour,
+        keep_waters=keep_waters,
+        seed=seed,
+        thresholds=_thresholds(threshold),
+    )
+    _report(write_model(parameters, output, stem=stem, overwrite=overwrite), as_json)
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     """Read ``N`` or ``X,Y,Z`` as (z, y, x)."""
     try:
@@ -98,6 +180,20 @@ def _shape(text: str) -> tuple[int, int, int]:
         raise UsageError(f"'{text}' is no shape; write one edge (128) or three (256,256,64)")
     x, y, z = edges
     return z, y, x
+
+
+def _by_chain(text: str | None) -> dict[str, float]:
+    """Read ``A=40,B=200``."""
+    values: dict[str, float] = {}
+    for part in (text or "").split(",") if text else ():
+        name, equals, value = part.strip().rpartition("=")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise UsageError(f"'{part}' gives no chain a value; write for instance A=40,B=200")
+    return values
 
 
 def _thresholds(given: list[float] | None) -> tuple[float, ...]:

@@ -105,7 +105,6 @@ def planned_files(
             raise OutputExistsError(
                 f"{path} exists; give --overwrite to replace it, or another --output"
             )
-    directory.mkdir(parents=True, exist_ok=True)
     return volumes, truth
 
 
@@ -134,6 +133,8 @@ def write_volumes(volumes: Mapping[str, Path], grid: Grid, parts: Parts, *, labe
     label
         Text for the header.
     """
+    for path in volumes.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
     queues: dict[str, Queue[Block | None]] = {role: Queue(1) for role in volumes}
     with ThreadPoolExecutor(len(volumes)) as pool:
         written = {
