@@ -60,8 +60,8 @@ def box_fsc(
         if pedestal is not None:
             for spectrum in (first, second):
                 _take_out(spectrum, pedestal)
-        cross = _shell_sums(first, second, weights)
-        power = _shell_sums(first, first, weights) * _shell_sums(second, second, weights)
+        cross = shell_sums(first, second, weights)
+        power = shell_sums(first, first, weights) * shell_sums(second, second, weights)
         # A box without any signal (a masked map) has no correlation, not an undefined one.
         curve = cross / power.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
         sums[column.keep] = curve.clamp(-1, 1).cpu().numpy()
@@ -88,7 +88,7 @@ def _take_out(spectra: torch.Tensor, pedestal: torch.Tensor) -> None:
     cosines.addcmul_(total, pedestal, value=-1)
 
 
-def _shell_sums(first: torch.Tensor, second: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def shell_sums(first: torch.Tensor, second: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sum products over shells: (m, 2 Kz, 2 Ky, 2 Kx) twice to (m, shells)."""
     kz, ky, kx = (n // 2 for n in first.shape[1:])
     product = first[:, :kz] * second[:, :kz]
