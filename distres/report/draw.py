@@ -1,14 +1,14 @@
 """All pictures, scripts and the report of a finished run."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from distres.engine.jobs import Source
 from distres.errors import InputError
 from distres.methods.mask_tiles import OCCUPANCY, OCCUPANCY_DIVISOR
 from distres.report import histogram as histograms
-from distres.report import slices
+from distres.report import planes, slices
 from distres.report.colours import Limits
 from distres.report.page import report_html
 from distres.report.record import RunRecord
@@ -17,7 +17,13 @@ from distres.report.viewers import chimerax_script, napari_script
 logger = logging.getLogger(__name__)
 
 
-def draw_run(directory: Path, *, limits: Limits | None = None) -> list[Path]:
+def draw_run(
+    directory: Path,
+    *,
+    limits: Limits | None = None,
+    density: Sequence[Source] = (),
+    density_file: Path | None = None,
+) -> list[Path]:
     """Draw a finished run: histograms, slices, viewer scripts and the report.
 
     Only the planes that are shown are read; histograms come from the record. All pictures and
@@ -30,6 +36,12 @@ def draw_run(directory: Path, *, limits: Limits | None = None) -> list[Path]:
     limits
         Colour limits, for instance those of another run to be compared with; None takes them from
         the first threshold's distribution.
+    density
+        What slices show in grey: one volume, or two halves to be averaged. Without it, the arrays
+        ``density`` or ``mean``, else ``half1`` and ``half2``, of the record are shown.
+    density_file
+        Map that the viewer scripts colour. Without it: an export of the run, or half map 1 where
+        the record leads to it.
 
     Returns
     -------
@@ -49,13 +61,15 @@ def draw_run(directory: Path, *, limits: Limits | None = None) -> list[Path]:
     for threshold in record.thresholds:
         name = _named(record, threshold)
         title = f"{record.stem}: {record.method}, threshold {threshold}"
-        places = _draw_threshold(record, threshold, limits, name=name, title=title)
+        places = _draw_threshold(
+            record, threshold, limits, density or _density(record), name=name, title=title
+        )
         written += places
         pictures += [
             (f"Threshold {threshold}: {what}", path)
             for what, path in zip(("histogram", "slices"), (places[0], places[2]), strict=True)
         ]
-    written += _write_scripts(record, limits)
+    written += _write_scripts(record, limits, density_file or _density_file(record))
     page = directory / f"{record.stem}_report.html"
     page.write_text(report_html(record, pictures), encoding="utf-8")
     return [*written, page]
@@ -67,7 +81,13 @@ def _named(record: RunRecord, threshold: str) -> str:
 
 
 def _draw_threshold(
-    record: RunRecord, threshold: str, limits: Limits, *, name: str, title: str
+    record: RunRecord,
+    threshold: str,
+    limits: Limits,
+    density: Sequence[Source],
+    *,
+    name: str,
+    title: str,
 ) -> tuple[Path, Path, Path]:
     directory, stem = record.directory, record.stem
     counts = record.histograms[threshold]
@@ -82,8 +102,8 @@ def _draw_threshold(
     table = histograms.write_csv(directory / f"{stem}_hist{name}.csv", counts)
     png = slices.write_png(
         directory / f"{stem}_slices{name}.png",
-        slices.read_planes(
-            _density(record),
+        planes.read_planes(
+            density,
             record.locres(threshold),
             _needed(record, "mask"),
             voxel_size_angstrom=record.voxel_size_angstrom,
@@ -106,7 +126,7 @@ def _density(record: RunRecord) -> tuple[Source, ...]:
     mean = record.array("density", "mean")
     if mean is not None:
         return (mean,)
-    halves = [record.array("half1"), record.array("half2")]
+    halves = [record.array("half1", "map"), record.array("half2")]
     found = tuple(half for half in halves if half is not None)
     if not found:
         raise InputError(f"{record.directory} names no density to draw slices of")
@@ -118,15 +138,14 @@ def _centre(record: RunRecord) -> tuple[int, int, int] | None:
     occupancy = record.array(OCCUPANCY)
     if occupancy is None:
         return None
-    return slices.mask_centre(occupancy, OCCUPANCY_DIVISOR, record.shape)
+    return planes.mask_centre(occupancy, OCCUPANCY_DIVISOR, record.shape)
 
 
-def _write_scripts(record: RunRecord, limits: Limits) -> list[Path]:
+def _write_scripts(record: RunRecord, limits: Limits, density: Path | None) -> list[Path]:
     outputs, directory = record.outputs, record.directory
     fill, plain = outputs.get("locres_fill"), outputs.get("locres")
     if fill is None or plain is None:
         return []
-    density = _density_file(record)
     heading = f"{record.stem}: local resolution by {record.method}, distres"
     written = []
     try:
@@ -161,8 +180,37 @@ def _density_file(record: RunRecord) -> Path | None:
     for name in ("density", "mean", "filtered"):
         if name in record.outputs:
             return record.directory / record.outputs[name]
-    half1: Any = record.raw.get("inputs", {}).get("half1", {})
-    path = half1.get("path") if isinstance(half1, dict) else half1
-    if not isinstance(path, str) or "://" in path or not Path(path).is_file():
-        return None
-    return Path(path).resolve()
+    half1 = record.raw.get("inputs", {}).get("half1", {})
+    if "path" in half1:
+        named = Path(str(half1["path"]))
+        return named.resolve() if named.is_file() else None
+    # The record names inputs without their folders; the command line still has them.
+    for word in map(str, record.raw.get("argv", ())):
+        if Path(word).name == half1.get("name") and Path(word).is_file():
+            return Path(word).resolve()
+    return None
+
+
+def draw_mask(directory: Path, *, density: Sequence[Source] = ()) -> Path:
+    """Draw density and mask of a run of ``distres mask``; return the picture.
+
+    Parameters
+    ----------
+    directory
+        The run.
+    density
+        As in `draw_run`.
+    """
+    record = RunRecord.load(directory)
+    return slices.write_png(
+        directory / f"{record.stem}_slices.png",
+        planes.read_planes(
+            density or _density(record),
+            None,
+            _needed(record, "mask"),
+            voxel_size_angstrom=record.voxel_size_angstrom,
+            at=_centre(record),
+        ),
+        None,
+        title=record.stem,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distres.engine.jobs import ZarrSource
+from distres.engine.jobs import Array, Json, Source, ZarrSource
 from distres.errors import InputError
 from distres.report.colours import Limits, limits_from_percentiles
 
@@ -75,6 +75,27 @@ class Histogram:
                 high_res=float(self.edges_angstrom[0]), low_res=float(self.edges_angstrom[-1])
             )
         return limits_from_percentiles(self.percentile(2), self.percentile(98))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One volume of an array that has one axis before (z, y, x)."""
+
+    source: ZarrSource
+    index: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels (z, y, x)."""
+        return self.source.shape[1:]
+
+    def read(self, region: tuple[slice, ...]) -> Array:
+        """Read a region of this volume alone."""
+        return np.asarray(self.source.read((slice(self.index, self.index + 1), *region))[0])
+
+    def identity(self) -> dict[str, Json]:
+        """Say which array and which volume of it."""
+        return {**self.source.identity(), "index": self.index}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +202,8 @@ class RunRecord:
             name = Path(path).name
             if "_locres" in name:
                 return name.split("_locres")[0]
+        for path in self.outputs.values():
+            return Path(path).stem
         return self.method
 
     def array(self, *names: str) -> ZarrSource | None:
@@ -191,7 +214,17 @@ class RunRecord:
                 return ZarrSource.of(str(self.directory / "run.zarr"), path)
         return None
 
-    def locres(self, threshold: str) -> ZarrSource:
-        """Open the local resolution of a threshold, in angstrom."""
-        path = self.raw["arrays"]["locres"][threshold]
-        return ZarrSource.of(str(self.directory / "run.zarr"), path)
+    def locres(self, threshold: str) -> Source:
+        """Open the local resolution of a threshold, in angstrom.
+
+        The record names one array for each threshold, or one array (threshold, z, y, x) whose
+        thresholds are in the record's order.
+        """
+        place = self.raw["arrays"]["locres"]
+        store = str(self.directory / "run.zarr")
+        if isinstance(place, str):
+            whole = ZarrSource.of(store, place)
+            if len(whole.shape) == 3:
+                return whole
+            return Layer(source=whole, index=self.thresholds.index(threshold))
+        return ZarrSource.of(store, place[threshold])

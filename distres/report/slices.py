@@ -3,237 +3,123 @@
 from dataclasses import dataclass
 from math import log10
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from distres.engine.jobs import Source
 from distres.report.colours import RAMP, UNRESOLVED, Limits, colour
+from distres.report.planes import AXES, Plane, grey_levels, paint
 
-Floats = npt.NDArray[np.floating[Any]]
-Triple = tuple[float, float, float]
-Place = tuple[int, int, int]
+Planes = tuple[Plane, Plane, Plane]
+Box = tuple[float, float, float, float]
 
-# A picture shows no more samples than this along an edge; a larger plane is thinned out.
-_EDGE_SAMPLES = 1200
 # Inches.
 _PANELS_WIDTH, _GAP, _LEFT, _RIGHT, _TOP, _BOTTOM = 9.6, 0.22, 0.25, 1.15, 0.62, 0.3
-_AXES = "zyx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
-    """One slice across the volume, ready to be drawn.
+class _Layout:
+    """Where panels lie, in inches: one scale for all, rows hanging from their tops."""
 
-    Attributes
-    ----------
-    axis
-        0, 1 or 2: the slice is normal to z, y or x.
-    index
-        Voxel along that axis.
-    density, resolution, mask
-        (rows, columns) float32; the rows are the slower remaining axis.
-    extent_angstrom
-        Height and width of the slice.
-    """
+    scale: float
+    row: float
+    width: float
+    height: float
+    rows: int
 
-    axis: int
-    index: int
-    density: Floats
-    resolution: Floats
-    mask: Floats
-    extent_angstrom: tuple[float, float]
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Names of the vertical and the horizontal axis."""
-        rest = _AXES.replace(_AXES[self.axis], "")
-        return rest[0], rest[1]
-
-
-def read_planes(
-    density: tuple[Source, ...],
-    resolution: Source,
-    mask: Source,
-    *,
-    voxel_size_angstrom: Triple,
-    at: Place | None = None,
-) -> tuple[Plane, Plane, Plane]:
-    """Read the three slices through one voxel, and nothing else.
-
-    Parameters
-    ----------
-    density
-        One source, or two half maps to be averaged; (z, y, x).
-    resolution
-        Local resolution in angstrom, NaN where there is none.
-    mask
-        In [0, 1].
-    voxel_size_angstrom
-        (z, y, x).
-    at
-        Voxel (z, y, x) that all three slices hold; the centre of the box when not given.
-    """
-    shape = resolution.shape[-3:]
-    place = at or tuple(n // 2 for n in shape)
-    planes = []
-    for axis in range(3):
-        region = tuple(
-            slice(p, p + 1) if a == axis else slice(0, n)
-            for a, (p, n) in enumerate(zip(place, shape, strict=True))
+    @classmethod
+    def of(cls, planes: Planes, *, rows: int) -> "_Layout":
+        widths = [p.extent_angstrom[1] for p in planes]
+        tallest = max(p.extent_angstrom[0] for p in planes)
+        # Tall boxes would make a picture that no screen shows.
+        scale = min((_PANELS_WIDTH - 2 * _GAP) / sum(widths), 4.2 / tallest)
+        row = tallest * scale
+        right = _RIGHT if rows > 1 else _LEFT
+        return cls(
+            scale=scale,
+            row=row,
+            width=max(_LEFT + sum(widths) * scale + 2 * _GAP + right, 5.0),
+            height=_BOTTOM + rows * row + (rows - 1) * _GAP + _TOP,
+            rows=rows,
         )
-        height, width = (
-            n * v
-            for a, (n, v) in enumerate(zip(shape, voxel_size_angstrom, strict=True))
-            if a != axis
-        )
-        planes.append(
-            Plane(
-                axis=axis,
-                index=place[axis],
-                density=np.mean([_thin(s.read(region), axis) for s in density], axis=0),
-                resolution=_thin(resolution.read(region), axis),
-                mask=_thin(mask.read(region), axis),
-                extent_angstrom=(height, width),
-            )
-        )
-    return planes[0], planes[1], planes[2]
+
+    def bottom(self, line: int) -> float:
+        return _BOTTOM + (self.rows - 1 - line) * (self.row + _GAP)
+
+    def box(self, left: float, bottom: float, width: float, height: float) -> Box:
+        """Turn inches into fractions of the figure."""
+        return left / self.width, bottom / self.height, width / self.width, height / self.height
 
 
-def mask_centre(occupancy: Source, divisor: int, shape: tuple[int, ...]) -> Place:
-    """Return the voxel in the middle of the mask, from its coarse occupancy.
-
-    Parameters
-    ----------
-    occupancy
-        One value for `divisor` voxels along every axis.
-    divisor
-        Voxels per value.
-    shape
-        Voxels of the volume.
-    """
-    weight = np.asarray(occupancy.read((slice(None),) * 3), dtype=np.float64)
-    total = weight.sum()
-    if not total:
-        return shape[0] // 2, shape[1] // 2, shape[2] // 2
-    z, y, x = (
-        min(
-            int(
-                ((np.arange(n) + 0.5) * weight.sum(axis=tuple({0, 1, 2} - {a}))).sum()
-                / total
-                * divisor
-            ),
-            shape[a] - 1,
-        )
-        for a, n in enumerate(weight.shape)
-    )
-    return z, y, x
-
-
-def _thin(block: npt.NDArray[Any], axis: int) -> Floats:
-    plane: Floats = np.take(np.asarray(block, dtype=np.float32), 0, axis=axis)
-    rows, columns = (-(-n // _EDGE_SAMPLES) for n in plane.shape)
-    return plane[::rows, ::columns]
-
-
-def paint(plane: Plane, limits: Limits, grey_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    """Colour a slice: resolution where the mask exceeds one half, density in grey elsewhere.
-
-    Returns
-    -------
-    numpy.ndarray
-        (rows, columns, 3) uint8.
-    """
-    grey = np.repeat(_grey(plane, grey_range)[..., None], 3, axis=-1)
-    # Paler grey beside the colours, so that the eye stays on them.
-    painted = (128 + grey.astype(np.int16) // 2).astype(np.uint8)
-    inside = plane.mask > 0.5
-    painted[inside] = colour(plane.resolution, limits)[inside]
-    return painted
-
-
-def _grey(plane: Plane, grey_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    low, high = grey_range
-    scaled = (np.nan_to_num(plane.density) - low) / max(high - low, 1e-30)
-    return np.asarray(np.rint(255 * np.clip(scaled, 0, 1)), dtype=np.uint8)
-
-
-def draw(planes: tuple[Plane, Plane, Plane], limits: Limits, *, title: str = "") -> Figure:
+def draw(planes: Planes, limits: Limits | None, *, title: str = "") -> Figure:
     """Draw density above and local resolution below, for the slices across z, y and x.
 
     All panels have one scale, so that a flat box looks flat.
+
+    Parameters
+    ----------
+    planes
+        The slices.
+    limits
+        Ends of the colour ramp; None draws density and mask alone.
+    title
+        Shown above, as it is.
     """
-    widths = [p.extent_angstrom[1] for p in planes]
-    heights = [p.extent_angstrom[0] for p in planes]
-    # Tall boxes would make a picture that no screen shows.
-    inch = min((_PANELS_WIDTH - 2 * _GAP) / sum(widths), 4.2 / max(heights))
-    row = max(heights) * inch
-    total_width = _LEFT + sum(widths) * inch + 2 * _GAP + _RIGHT
-    total_height = _BOTTOM + 2 * row + _GAP + _TOP
-    total_width = max(total_width, 5.0)
-    figure = Figure(figsize=(total_width, total_height), facecolor="white")
+    layout = _Layout.of(planes, rows=1 if limits is None else 2)
+    figure = Figure(figsize=(layout.width, layout.height), facecolor="white")
     densities = np.concatenate([p.density[np.isfinite(p.density)].ravel() for p in planes])
     low, high = np.percentile(densities, [0.5, 99.8]) if densities.size else (0.0, 1.0)
     grey_range = (float(low), float(high))
     left = _LEFT
-    for column, plane in enumerate(planes):
-        height, width = heights[column] * inch, widths[column] * inch
-        for line, bottom in enumerate((_BOTTOM + row + _GAP, _BOTTOM)):
-            # Panels hang from the top of their row.
-            axes = figure.add_axes(
-                (
-                    left / total_width,
-                    (bottom + row - height) / total_height,
-                    width / total_width,
-                    height / total_height,
-                ),
-                label=f"{'density' if line == 0 else 'resolution'} {_AXES[plane.axis]}",
-            )
-            if line == 0:
-                _show(axes, np.repeat(_grey(plane, grey_range)[..., None], 3, axis=-1), plane)
-                if plane.mask.max() > 0.5 > plane.mask.min():
-                    _outline(axes, plane)
-                axes.set_title(
-                    f"{_AXES[plane.axis]} = {plane.index}", fontsize=9, pad=4, color="#222222"
-                )
-            else:
-                _show(axes, paint(plane, limits, grey_range), plane)
-            _name_axes(axes, plane)
+    for plane in planes:
+        height, width = (extent * layout.scale for extent in plane.extent_angstrom)
+
+        def panel(
+            line: int, what: str, plane: Plane = plane, left: float = left,
+            width: float = width, height: float = height,
+        ) -> Axes:  # fmt: skip
+            box = layout.box(left, layout.bottom(line) + layout.row - height, width, height)
+            return figure.add_axes(box, label=f"{what} {AXES[plane.axis]}")
+
+        _draw_density(panel(0, "density"), plane, grey_range)
+        if limits is not None:
+            _show(panel(1, "resolution"), paint(plane, limits, grey_range), plane)
         left += width + _GAP
-    first = figure.axes[0]
-    _scale_bar(first, planes[0].extent_angstrom)
-    _colour_bar(figure, limits, left=left, bottom=_BOTTOM, height=row)
-    figure.text(
-        _LEFT / total_width,
-        1 - 0.12 / total_height,
-        title.replace("$", r"\$"),
-        fontsize=10,
-        va="top",
-    )
+    _scale_bar(figure.axes[0], planes[0].extent_angstrom)
+    if limits is not None:
+        _colour_bar(figure, layout, limits, left=left)
+    x, y, _, _ = layout.box(_LEFT, layout.height - 0.12, 0, 0)
+    figure.text(x, y, title.replace("$", r"\$"), fontsize=10, va="top")
     return figure
 
 
-def _show(axes: Axes, picture: npt.NDArray[np.uint8], plane: Plane) -> AxesImage:
+def _draw_density(axes: Axes, plane: Plane, grey_range: tuple[float, float]) -> None:
+    _show(axes, np.repeat(grey_levels(plane, grey_range)[..., None], 3, axis=-1), plane)
+    if plane.mask.max() > 0.5 > plane.mask.min():
+        _outline(axes, plane)
+    axes.set_title(f"{AXES[plane.axis]} = {plane.index}", fontsize=9, pad=4, color="#222222")
+
+
+def _show(axes: Axes, picture: npt.NDArray[np.uint8], plane: Plane) -> None:
     height, width = plane.extent_angstrom
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color("#888888")
         spine.set_linewidth(0.6)
-    return axes.imshow(
+    axes.imshow(
         picture,
         origin="lower",
         extent=(0, width, 0, height),
         interpolation="nearest",
         aspect="auto",
     )
+    _name_axes(axes, plane)
 
 
 def _outline(axes: Axes, plane: Plane) -> None:
@@ -288,20 +174,10 @@ def nice_length(about_angstrom: float) -> float:
     return float(max(m * power for m in (1, 2, 5) if m * power <= about_angstrom * 1.0001))
 
 
-def _colour_bar(
-    figure: Figure, limits: Limits, *, left: float, bottom: float, height: float
-) -> None:
-    total_width, total_height = figure.get_size_inches()
-    tall = max(height - 0.35, 1.1)
-    axes = figure.add_axes(
-        (
-            left / total_width,
-            (bottom + 0.35) / total_height,
-            0.16 / total_width,
-            tall / total_height,
-        ),
-        label="colour bar",
-    )
+def _colour_bar(figure: Figure, layout: _Layout, limits: Limits, *, left: float) -> None:
+    bottom = layout.bottom(1)
+    tall = max(layout.row - 0.35, 1.1)
+    axes = figure.add_axes(layout.box(left, bottom + 0.35, 0.16, tall), label="colour bar")
     ramp = np.linspace(limits.low_res, limits.high_res, 256)[:, None]
     axes.imshow(
         colour(ramp, limits),
@@ -317,7 +193,7 @@ def _colour_bar(
     figure.legend(
         handles=[Patch(color=UNRESOLVED, label="none")],
         loc="lower left",
-        bbox_to_anchor=((left - 0.06) / total_width, (bottom - 0.08) / total_height),
+        bbox_to_anchor=layout.box(left - 0.06, bottom - 0.08, 0, 0)[:2],
         frameon=False,
         fontsize=8,
         handlelength=0.9,
@@ -332,8 +208,8 @@ def ramp_colormap() -> LinearSegmentedColormap:
 
 def write_png(
     path: Path,
-    planes: tuple[Plane, Plane, Plane],
-    limits: Limits,
+    planes: Planes,
+    limits: Limits | None,
     *,
     title: str = "",
     dpi: int = 160,

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import zarr
 
 from distres.report.colours import Limits
-from distres.report.draw import draw_run
+from distres.report.draw import draw_mask, draw_run
 from distres.report.record import RunRecord
 from distres.report.summary import summary_text
 
@@ -122,3 +123,27 @@ def test_what_cannot_be_drawn_is_said(finished_run, missing):
     del arrays[missing]
     with pytest.raises(InputError, match=r"mask|density"):
         draw_run(finished_run(arrays=arrays))
+
+
+def test_a_mask_run_is_drawn_without_resolution(finished_run):
+    arrays = {"mask": "mask", "map": "half1/0"}
+    directory = finished_run(
+        method="mask", arrays=arrays, histograms={}, outputs={"mask": "emd_mask.mrc"}
+    )
+    path = draw_mask(directory)
+    assert path == directory / "emd_mask_slices.png"
+    assert path.stat().st_size > 1000
+
+
+def test_thresholds_may_share_one_array(finished_run):
+    directory = finished_run(arrays={"locres": "stacked", "mask": "mask", "half1": "half1/0"})
+    store = str(directory / "run.zarr")
+    record = RunRecord.load(directory)
+    apart = [zarr.open_array(store, path=f"locres/{t}")[:] for t in record.thresholds]
+    zarr.create_array(store, name="stacked", data=np.stack(apart))
+    for threshold, expected in zip(record.thresholds, apart, strict=True):
+        region = (slice(3, 9), slice(0, 20), slice(7, 30))
+        source = record.locres(threshold)
+        assert source.shape == expected.shape
+        np.testing.assert_array_equal(source.read(region), expected[region])
+    assert len(draw_run(directory)) == 9

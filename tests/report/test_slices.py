@@ -7,7 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from distres.report.colours import UNRESOLVED, Limits, colour, hex_to_rgb
-from distres.report.slices import draw, mask_centre, nice_length, paint, read_planes, write_png
+from distres.report.planes import mask_centre, paint, read_planes
+from distres.report.slices import draw, nice_length, write_png
 
 LIMITS = Limits(high_res=3.0, low_res=9.0)
 SHAPE, VOXEL = (10, 20, 30), (3.0, 1.0, 2.0)
