@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 import pytest
@@ -7,9 +8,10 @@ import scipy.fft
 
 from distres.engine.cluster import Executor
 from distres.engine.run import Run
-from distres.errors import ClusterError, InputError, UsageError
+from distres.errors import ClusterError, InputError, TileError, UsageError
 from distres.io.volume import Grid
 from distres.kernels.shells import Shells
+from distres.methods import fsc_tiles
 from distres.methods.fsc import FscParameters, compute_fsc
 
 NOWHERE = Executor()
@@ -212,6 +214,28 @@ def test_slabs_leave_no_transforms_behind_and_resume_to_the_same_bits(tmp_path):
     again = fsc(tmp_path / "run", first, second, mask, at_once=False, tile_vox=6, resume=True)
     for name, curve in once.curves.items():
         np.testing.assert_array_equal(again.curves[name], curve)
+
+
+def test_a_run_that_broke_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    first, second = low_pass_pair((24, 20, 22), 3, 45)
+    mask = ball((24, 20, 22), 7, 3)
+    how = {"at_once": False, "tile_vox": 6}
+    expected = fsc(tmp_path / "once", first, second, mask, **how)
+    healthy = fsc_tiles.mask_again
+
+    @wraps(healthy)
+    def breaks(inputs, parameters):
+        if parameters["prefix"] == "fsc/repeat1" and inputs.tile.index == 2:
+            raise OSError("gone")
+        return healthy(inputs, parameters)
+
+    monkeypatch.setattr(fsc_tiles, "mask_again", breaks)
+    with pytest.raises(TileError, match="gone"):
+        fsc(tmp_path / "run", first, second, mask, **how)
+    monkeypatch.setattr(fsc_tiles, "mask_again", healthy)
+    result = fsc(tmp_path / "run", first, second, mask, resume=True, **how)
+    for name, curve in expected.curves.items():
+        np.testing.assert_array_equal(result.curves[name], curve)
 
 
 def test_memory_decides_between_whole_and_slabs(tmp_path):
