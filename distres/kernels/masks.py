@@ -262,14 +262,28 @@ def soft_mask(
         return np.zeros(binary.shape, dtype=np.float32)
     if binary.all():
         return np.ones(binary.shape, dtype=np.float32)
-    distance = ndimage.distance_transform_edt(~binary, sampling=voxel_size_angstrom)
+    mask = np.zeros(binary.shape, dtype=np.float32)
+    # Beyond its reach the region leaves zeros: distances there are not worth computing.
+    near = _neighbourhood(binary, halo_vox(dilation_angstrom + edge_angstrom, voxel_size_angstrom))
+    distance = ndimage.distance_transform_edt(~binary[near], sampling=voxel_size_angstrom)
     # Two equally near voxels may differ in the last bit of the float64 distance, depending on
     # which of them the block shows; float32 does not see it.
     beyond = np.asarray(distance, dtype=np.float32) - np.float32(dilation_angstrom)
     if edge_angstrom <= 0:
-        return (beyond <= 0).astype(np.float32)
-    phase = np.clip(beyond / np.float32(edge_angstrom), 0, 1)
-    return np.asarray((1 + np.cos(np.pi * phase)) / 2, dtype=np.float32)
+        mask[near] = beyond <= 0
+    else:
+        phase = np.clip(beyond / np.float32(edge_angstrom), 0, 1)
+        mask[near] = (1 + np.cos(np.float32(np.pi) * phase)) / 2
+    return mask
+
+
+def _neighbourhood(binary: Bools, reach_vox: tuple[int, int, int]) -> tuple[slice, ...]:
+    """Return the box around the region, `reach_vox` voxels larger on every side."""
+    box = ndimage.find_objects(binary.view(np.uint8), max_label=1)[0]
+    return tuple(
+        slice(max(s.start - reach, 0), s.stop + reach)
+        for s, reach in zip(box, reach_vox, strict=True)
+    )
 
 
 def block_max(block: Floats, factor: int) -> Floats:
