@@ -1,20 +1,26 @@
 """The `distres` command: commands that start fast, errors that fit in one line."""
 
+import errno
 import sys
+import warnings
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from distres import __version__
+from distres.cli import files, fsc, mask, phantom
 from distres.errors import DistresError
+
+EXIT_UNEXPECTED = 1
+EXIT_CLUSTER = 4
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="distres",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help=__doc__,
 )
 
 
@@ -29,23 +35,59 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the code an error came from.")
+    ] = False,
 ) -> None:
     """Local resolution of cryo-EM maps and tomograms of any size."""
 
 
+for _commands in (fsc, mask, phantom, files):
+    _commands.register(app)
+
+
 def _mount_plugins() -> None:
+    mounted = {group.name for group in app.registered_groups}
     for entry in entry_points(group="distres.commands"):
-        app.add_typer(entry.load(), name=entry.name)
+        if entry.name not in mounted:
+            app.add_typer(entry.load(), name=entry.name)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    typer.echo(f"distres: warning: {message}", err=True)
 
 
 def run() -> None:
-    """Run the command line; known errors end in one sentence on stderr and their exit code."""
+    """Run the command line; errors end in one sentence on stderr and their exit code."""
     _mount_plugins()
+    warnings.showwarning = _show_warning
+    if "--debug" in sys.argv:
+        app()
+        return
     try:
         app()
     except DistresError as error:
-        typer.echo(f"distres: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(_say(str(error), error.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_say("stopped", EXIT_INTERRUPTED))
+    except OSError as error:
+        code = EXIT_CLUSTER if error.errno in (errno.ENOSPC, errno.EDQUOT) else EXIT_UNEXPECTED
+        sys.exit(_say(str(error), code))
+    except Exception as error:
+        hint = "distres --debug ... shows where; please report it"
+        sys.exit(_say(f"{type(error).__name__}: {error} ({hint})", EXIT_UNEXPECTED))
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(f"distres: {message}", err=True)
+    return code
 
 
 if __name__ == "__main__":
