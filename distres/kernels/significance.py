@@ -1,0 +1,95 @@
+"""How many independent coefficients a window and a band hold, and what noise alone would show.
+
+For a windowed average of the product of two independent noises, both filtered by the band B,
+
+    1 / n = sum_x omega(x) rho(x)^2,
+
+rho being the normalised autocorrelation of the filtered noise (the transform of B^2, one at zero)
+and omega the autocorrelation of the window (sum one). The local correlation of noise then has
+variance 1/n and a local power has relative variance 2/n. The familiar product of window volume and
+shell volume is the wide-band limit of it, which counts several times too few coefficients for a
+narrow band in a small window.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from distres.kernels.bands import Band
+
+FloatArray = npt.NDArray[np.float64]
+
+# Steps of the sum, per wavelength; the integrand's finest detail is half a wavelength.
+_STEPS_PER_WAVELENGTH = 6
+
+
+@lru_cache(maxsize=1024)
+def independent_coefficients(
+    band: Band, radii: tuple[float, ...], width: float = float("inf")
+) -> float:
+    """Return n for a band seen through raised-cosine windows applied one after the other.
+
+    Parameters
+    ----------
+    band
+        The band.
+    radii
+        Half widths of the windows (along each axis from one to zero), in the unit of the band's
+        wavelength; the windows are products of one raised cosine per axis.
+    width
+        Edge of the volume: lags beyond it do not exist.
+    """
+    step = band.wavelength / _STEPS_PER_WAVELENGTH
+    omega = _window_autocorrelation(radii, step)
+    omega = omega[: max(2, int(min(width / step, len(omega))))]
+    lag = np.arange(len(omega)) * step
+    # One octant of lags; planes at zero lag are shared by two octants, so they count half.
+    share = np.where(lag > 0, 2.0, 1.0) * omega
+    share /= share.sum()
+    square = lag**2
+    distance = np.sqrt(square[:, None, None] + square[None, :, None] + square[None, None, :])
+    grid = np.linspace(0, distance.max(), 4096)
+    rho = np.interp(distance, grid, _noise_autocorrelation(band, grid))
+    return float(1 / np.einsum("zyx,z,y,x->", rho**2, share, share, share, optimize=True))
+
+
+def _noise_autocorrelation(band: Band, distance: FloatArray) -> FloatArray:
+    """Return rho of isotropic noise filtered by the band: the 3D transform of B^2."""
+    k = np.linspace(band.bottom, band.top, 257)
+    weight = band.response(k) ** 2 * k**2
+    weight /= weight.sum()
+    return np.asarray(np.sinc(2 * np.outer(distance, k)) @ weight)
+
+
+def _window_autocorrelation(radii: Sequence[float], step: float) -> FloatArray:
+    """Return the one-sided autocorrelation along one axis of windows convolved with each other."""
+    window = np.ones(1)
+    for radius in radii:
+        half = max(1, int(np.ceil(radius / step)))
+        offset = np.arange(-half, half + 1) * step
+        hann = np.where(np.abs(offset) < radius, 1 + np.cos(np.pi * offset / radius), 0.0)
+        window = np.convolve(window, hann / hann.sum())
+    both = np.correlate(window, window, "full")
+    return np.asarray(both[len(window) - 1 :])
+
+
+def noise_deviation(signal_coefficients: float, noise_coefficients: float) -> float:
+    """Return the standard deviation of the local correlation where there is no signal.
+
+    Parameters
+    ----------
+    signal_coefficients
+        n of the window in which the power of the mean map is taken.
+    noise_coefficients
+        n of the wider window in which the power of the half difference is taken. With one window
+        for both this is 1/sqrt(n).
+    """
+    return float(np.sqrt((1 / signal_coefficients + 1 / noise_coefficients) / 2))
+
+
+def significance_level(deviation: npt.ArrayLike, probability: float) -> FloatArray:
+    """Return the correlation that noise alone exceeds with `probability` (one-sided)."""
+    return np.asarray(-ndtri(probability) * np.asarray(deviation, np.float64))
