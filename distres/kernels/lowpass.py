@@ -1,0 +1,162 @@
+"""A bank of low-pass filters, mixed voxel by voxel so that each is filtered to its own resolution.
+
+With frequencies s_1 < s_2 < ... and m_k the map low-passed at s_k, a voxel of resolution R gets the
+linear mix of the two m_k next to 1 / R: one inverse transform per bank frequency instead of one per
+voxel. A filter's reach grows with R, so coarse filters run on coarse levels of the pyramid,
+where their reach in voxels is always the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distres.kernels.fourier import irfftn, radial_frequency, rfftn
+
+Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+
+# Half-width of the interpolating sinc in voxels of the coarse level, and its Kaiser shape: bands up
+# to a quarter cycle per voxel come out to 1e-4.
+UPSAMPLE_REACH = 8
+_UPSAMPLE_BETA = 8.0
+
+# A level holds filters whose band ends at this many cycles per voxel.
+_BAND_TOP = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowPassBank:
+    """Cutoff frequencies and the shape of their edge.
+
+    Parameters
+    ----------
+    cutoffs_per_angstrom
+        Rising; the filter is 1/2 there.
+    edge
+        Width of the raised cosine from 1 to 0, in units of the cutoff.
+    """
+
+    cutoffs_per_angstrom: tuple[float, ...]
+    edge: float = 0.3
+
+    @classmethod
+    def covering(
+        cls, finest_angstrom: float, coarsest_angstrom: float, *, edge: float = 0.3
+    ) -> "LowPassBank":
+        """Cutoffs from 1 / coarsest to 1 / finest, a quarter of an edge apart.
+
+        At that spacing the mix of two neighbours differs from the filter between them by at most
+        ``(pi / 4)^2 / 16 = 0.04``, in the edge alone. One resolution gives one cutoff, exactly.
+        """
+        low, high = 1 / coarsest_angstrom, 1 / finest_angstrom
+        count = ceil(np.log(high / low) / np.log1p(edge / 4) - 1e-9) + 1 if high > low else 1
+        cutoffs = np.geomspace(low, high, count) if count > 1 else np.array([high])
+        return cls(cutoffs_per_angstrom=tuple(float(c) for c in cutoffs), edge=edge)
+
+    def halo(self, level_voxel_angstrom: float, cutoff: float) -> int:
+        """Voxels beyond which a filter takes less than 0.5 % of the rms of a white volume."""
+        return ceil(1.5 / (self.edge * cutoff * level_voxel_angstrom))
+
+    def level(self, cutoff: float, voxel_angstrom: float, levels: int) -> int:
+        """Coarsest level whose band still holds the filter."""
+        top = cutoff * (1 + self.edge / 2) * voxel_angstrom
+        level = 0
+        while level + 1 < levels and top * 2 ** (level + 1) <= _BAND_TOP:
+            level += 1
+        return level
+
+    def response(self, frequency: torch.Tensor, cutoff: float) -> torch.Tensor:
+        """Return the filter at every coefficient."""
+        width = self.edge * cutoff
+        place = ((frequency - cutoff) / width + 0.5).clamp_(0, 1)
+        return torch.cos(place * torch.pi).add_(1).mul_(0.5)
+
+
+def low_passed(
+    block: torch.Tensor,
+    bank: LowPassBank,
+    cutoffs: Sequence[float],
+    *,
+    voxel_size_angstrom: Sequence[float],
+    b_factor_angstrom2: float = 0.0,
+) -> Iterator[torch.Tensor]:
+    """Filter a block at several cutoffs.
+
+    Parameters
+    ----------
+    block
+        (z, y, x) float32, halo included.
+    bank
+        Shape of the edges.
+    cutoffs
+        Per angstrom.
+    voxel_size_angstrom
+        Voxel edges (z, y, x) of the block.
+    b_factor_angstrom2
+        The spectrum is first multiplied by ``exp(-B s^2 / 4)``; a negative B sharpens.
+
+    Yields
+    ------
+    (z, y, x) float32, one for each cutoff.
+    """
+    spectrum = rfftn(block)
+    frequency = radial_frequency(block.shape, voxel_size_angstrom, device=block.device)
+    if b_factor_angstrom2:
+        spectrum = spectrum * torch.exp(-b_factor_angstrom2 / 4 * frequency**2)
+    for cutoff in cutoffs:
+        yield irfftn(spectrum * bank.response(frequency, cutoff), tuple(block.shape))
+
+
+def mixing_weight(inverse_resolution: Float32, bank: LowPassBank, place: int) -> Float32:
+    """Share of bank frequency `place` at every voxel: a hat function of 1 / R.
+
+    Parameters
+    ----------
+    inverse_resolution
+        1 / R per angstrom, NaN where R is not known: those voxels take the coarsest filter.
+
+    Returns
+    -------
+    float32 in [0, 1]; over all places the shares sum to 1, beyond the ends as at them.
+    """
+    cutoffs = np.asarray(bank.cutoffs_per_angstrom)
+    value = np.nan_to_num(inverse_resolution, nan=0.0)
+    hat = np.zeros(len(cutoffs))
+    hat[place] = 1
+    share: Float32 = np.interp(value, cutoffs, hat).astype(np.float32)
+    return share
+
+
+def upsample(block: torch.Tensor, factor: int, counts: Sequence[int]) -> torch.Tensor:
+    """Interpolate a band-limited block between its voxels.
+
+    Parameters
+    ----------
+    block
+        (z, y, x) float32 on the coarse level, `UPSAMPLE_REACH` voxels more at the low side than
+        the wanted part, and at least as many at the high side.
+    factor
+        Fine voxels to a coarse one; fine voxel 0 lies on coarse voxel `UPSAMPLE_REACH`.
+    counts
+        Fine voxels wanted (z, y, x).
+    """
+    result = block
+    for axis in range(3):
+        matrix = _interpolation(block.shape[axis], factor, counts[axis]).to(block.device)
+        result = torch.tensordot(matrix, result, dims=([1], [axis])).movedim(0, axis)
+    return result
+
+
+def _interpolation(coarse: int, factor: int, fine: int) -> torch.Tensor:
+    """(fine, coarse) matrix of windowed sincs, each row summing to one."""
+    position = np.arange(fine)[:, None] / factor + UPSAMPLE_REACH
+    distance = position - np.arange(coarse)
+    inside = np.clip(1 - (distance / UPSAMPLE_REACH) ** 2, 0, None)
+    window = np.i0(_UPSAMPLE_BETA * np.sqrt(inside)) * (np.abs(distance) < UPSAMPLE_REACH)
+    weights = np.sinc(distance) * window
+    weights /= weights.sum(axis=1, keepdims=True)
+    return torch.from_numpy(weights.astype(np.float32))
