@@ -1,9 +1,15 @@
 """A scheduler that somebody else started: join it, and look at its workers."""
 
+import os
+import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from distres import __version__
 from distres.engine.profiles import Profile
 from distres.errors import ClusterError, UsageError
 
@@ -32,6 +38,7 @@ def join_scheduler(profile: Profile, *, patience_seconds: float) -> Iterator[Any
             tls_client_key=files["tls_key"],
             require_encryption=True,
         )
+    _require_listener(address)
     try:
         client = Client(address, security=security, timeout=20, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
@@ -49,6 +56,19 @@ def join_scheduler(profile: Profile, *, patience_seconds: float) -> Iterator[Any
         yield client
 
 
+def _require_listener(address: str) -> None:
+    # Dask would try again for as long as its timeout; a port where nobody listens says so at once.
+    place = urlsplit(address)
+    if place.scheme not in ("tcp", "tls") or place.hostname is None or place.port is None:
+        raise UsageError(f"'{address}' is no scheduler address; write for instance tcp://host:8786")
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no scheduler answers at {address} ({error}); check the address and that it runs"
+        ) from error
+
+
 def measure_workers(client: Any) -> tuple[int, int | None]:  # noqa: ANN401
     """Return how many tiles run at once and what memory each may use."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -57,3 +77,36 @@ def measure_workers(client: Any) -> tuple[int, int | None]:  # noqa: ANN401
         worker["memory_limit"] // worker["nthreads"] for worker in workers if worker["memory_limit"]
     ]
     return threads, min(limits, default=None)
+
+
+def require_shared_folder(client: Any, folder: Path) -> None:  # noqa: ANN401
+    """Check that every worker sees the run directory.
+
+    Raises
+    ------
+    ClusterError
+        Naming a worker that does not, or that lacks the package.
+    """
+    token = folder / f".seen-{uuid.uuid4().hex}"
+    token.touch()
+    try:
+        seen = client.run(os.path.exists, str(token), on_error="return")
+    finally:
+        token.unlink()
+    for worker, answer in seen.items():
+        if answer is not True:
+            raise ClusterError(
+                f"worker {worker} does not see {folder}; the run directory (--output) must lie on "
+                "a disk that all workers share"
+            )
+    versions = client.run(_version, on_error="return")
+    for worker, answer in versions.items():
+        if answer != __version__:
+            raise ClusterError(
+                f"worker {worker} has distres {answer}, this is {__version__}; install the same "
+                "version in the workers' environment"
+            )
+
+
+def _version() -> str:
+    return __version__

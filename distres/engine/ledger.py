@@ -23,7 +23,10 @@ from distres.errors import ClusterError, ResumeError
 
 logger = logging.getLogger(__name__)
 
+# Written when this long has passed, or sooner: a disk that syncs fast is asked more often, so that
+# a killed run loses little, and never for more than a twentieth of the time.
 FLUSH_SECONDS = 2.0
+FLUSH_SHARE = 0.05
 FLUSH_TILES = 1000
 FLUSH_BYTES = 16 * 2**20
 # More small segments than this are merged into one: clusters count files.
@@ -46,6 +49,7 @@ class Ledger:
         self._small: list[Path] = []
         self._next = 0
         self._flushed_at = time.monotonic()
+        self._wait_seconds = 0.1
 
     @classmethod
     def open(cls, directory: Path, fingerprint: Mapping[str, Any], *, job: str) -> "Ledger":
@@ -128,12 +132,12 @@ class Ledger:
         return (
             len(self._lines) >= FLUSH_TILES
             or self._pending_bytes >= FLUSH_BYTES
-            or time.monotonic() - self._flushed_at >= FLUSH_SECONDS
+            or time.monotonic() - self._flushed_at >= self._wait_seconds
         )
 
     def flush(self) -> None:
         """Write rows, then lines, so that a line never promises a row that is not there."""
-        self._flushed_at = time.monotonic()
+        self._flushed_at = started = time.monotonic()
         if not self._lines:
             return
         if self._rows:
@@ -146,6 +150,8 @@ class Ledger:
         self._pending = []
         if len(self._small) >= MERGE_AT:
             self._merge()
+        cost = time.monotonic() - started
+        self._wait_seconds = min(FLUSH_SECONDS, max(0.1, cost / FLUSH_SHARE))
 
     def _write_segment(self, rows: Iterable[tuple[int, Row]]) -> None:
         rows = list(rows)

@@ -6,7 +6,9 @@ from math import ceil, lcm, prod
 
 from scipy.fft import next_fast_len
 
+from distres.engine.fingerprint import digest
 from distres.engine.process import PROCESS_BYTES, available_memory_bytes
+from distres.engine.run import Run
 from distres.engine.tiles import Shape3, TilePlan
 from distres.errors import ClusterError, UsageError
 
@@ -30,6 +32,7 @@ def plan_tiles(
     tile: int | None = None,
     multiple: int = 1,
     process_bytes: int = PROCESS_BYTES,
+    run: Run | None = None,
 ) -> TilePlan:
     """Plan the tiles of one pass.
 
@@ -55,6 +58,8 @@ def plan_tiles(
         The core is a multiple of this (coarser output grids need it).
     process_bytes
         What a process takes before it reads anything.
+    run
+        Remembers the plan: a run that is resumed with other workers or memory keeps its tiles.
 
     Raises
     ------
@@ -63,7 +68,12 @@ def plan_tiles(
     """
     if memory_bytes is None:
         memory_bytes = available_memory_bytes() // max(workers, 1)
-    if tile is not None:
+    key = digest([shape, halo, bytes_per_voxel, tile, multiple])
+    remembered = run.remembered("plans").get(key) if run is not None else None
+    if remembered is not None:
+        z, y, x = remembered
+        plans = [TilePlan(shape=shape, core=(z, y, x), halo=halo)]
+    elif tile is not None:
         if tile < 1:
             raise UsageError(f"a tile edge of {tile} voxels is too small; use 16 or more")
         edge = ceil(tile / multiple) * multiple
@@ -76,21 +86,31 @@ def plan_tiles(
 
     fitting = [plan for plan in plans if needed(plan) <= memory_bytes]
     if not fitting:
-        smallest = min(plans, key=needed)
-        core = " x ".join(str(n) for n in reversed(smallest.core))
-        hint = "raise --memory" if tile is None else "raise --memory or lower --tile"
-        raise ClusterError(
-            f"{_megabytes(memory_bytes)} of memory a worker is too little: a tile of {core} voxels "
-            f"with a halo of {max(halo)} needs {_megabytes(needed(smallest))}; {hint} to at least "
-            f"that"
-            if tile is None
-            else f"{_megabytes(memory_bytes)} of memory a worker is too little for --tile {tile}: "
-            f"with a halo of {max(halo)} it needs {_megabytes(needed(smallest))}; {hint}"
-        )
-    whole = fitting[0]
-    if len(whole) == 1 and prod(shape) <= WHOLE_VOXELS:
-        return whole
-    return min(fitting, key=lambda plan: (_time(plan, workers), len(plan)))
+        best = min(plans, key=needed)
+        raise ClusterError(_too_little(memory_bytes, best, needed(best), tile, remembered))
+    chosen = fitting[0]
+    if len(chosen) > 1 or prod(shape) > WHOLE_VOXELS:
+        chosen = min(fitting, key=lambda plan: (_time(plan, workers), len(plan)))
+    if run is not None and remembered is None:
+        run.remember("plans", key, list(chosen.core))
+    return chosen
+
+
+def _too_little(
+    memory_bytes: int, best: TilePlan, needed: int, tile: int | None, remembered: object
+) -> str:
+    core = " x ".join(str(n) for n in reversed(best.core))
+    if remembered is not None:
+        what, remedy = "the tile this run was begun with", "or use --overwrite to plan anew"
+    elif tile is not None:
+        what, remedy = "the tile of --tile", "or lower --tile"
+    else:
+        what, remedy = "the smallest tile", "or use fewer workers"
+    return (
+        f"{_megabytes(memory_bytes)} of memory a worker is too little: {what}, {core} voxels with "
+        f"a halo of {max(best.halo)}, needs {_megabytes(needed)}; give --memory "
+        f"{_megabytes(needed).replace(' ', '')} {remedy}"
+    )
 
 
 def memory_needed(

@@ -12,9 +12,9 @@ import zarr
 
 from distres.engine import lock
 from distres.engine.files import write_durably
-from distres.errors import InputError, OutputExistsError
+from distres.errors import InputError, OutputExistsError, ResumeError
 
-_OWN = ("run.zarr", "ledger", "run.json", "status.json")
+_OWN = ("run.zarr", "ledger", "choices.json", "run.json", "status.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,27 @@ class Run:
     def ledger_directory(self, job: str) -> Path:
         """Folder of one job's ledger."""
         return self.directory / "ledger" / re.sub(r"[^\w.=+-]", "_", job)
+
+    def remembered(self, what: str) -> dict[str, Any]:
+        """Return what `remember` has kept under a heading."""
+        try:
+            kept: dict[str, Any] = json.loads((self.directory / "choices.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ResumeError(
+                f"{self.directory / 'choices.json'} is damaged ({error}); use --overwrite or "
+                "another --output"
+            ) from error
+        found: dict[str, Any] = kept.get(what, {})
+        return found
+
+    def remember(self, what: str, key: str, value: Any) -> None:  # noqa: ANN401
+        """Keep a choice that a resumed run must make again, whatever the machine offers then."""
+        path = self.directory / "choices.json"
+        kept = json.loads(path.read_bytes()) if path.exists() else {}
+        kept.setdefault(what, {})[key] = value
+        write_durably(path, (json.dumps(kept, indent=1) + "\n").encode())
 
     def write_record(self, record: dict[str, Any]) -> Path:
         """Write ``run.json``: what was run, with what, and what came out."""

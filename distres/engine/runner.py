@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from statistics import median
 
+from distres.engine.address import require_shared_folder
 from distres.engine.cluster import Executor
 from distres.engine.fingerprint import describe_job, digest
 from distres.engine.interrupt import Interrupt
@@ -73,6 +74,8 @@ def run_job(job: TileJob, *, run: Run, executor: Executor) -> Table:
     )
     drive = Drive(job, ledger, monitor, todo)
     if todo:
+        if executor.kind not in ("none", "local"):
+            require_shared_folder(executor.client, run.directory)
         task = TileTask.of(job, run.store)
         with closing(make_pool(task, job.name, executor)) as pool:
             drive.run(pool, Watchdog(executor, job.name))
