@@ -1,8 +1,10 @@
 """What every test may use."""
 
 import os
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -14,3 +16,77 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data not found at {folder}; set DISTRES_SHARED to use it")
     return folder
+
+
+# MRC files made by hand, byte by byte, so that reading is not tested against our own writing.
+CODES = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}
+
+
+def mrc_bytes(
+    volume,
+    *,
+    mode=2,
+    order="<",
+    axes=(1, 2, 3),
+    nstart=(0, 0, 0),
+    sampling=None,
+    voxel=(1.5, 1.5, 1.5),
+    cell=None,
+    angles=(90.0, 90.0, 90.0),
+    ispg=1,
+    extended=b"",
+    origin=(0.0, 0.0, 0.0),
+    map_id=b"MAP ",
+    stamp=None,
+    imod=(0, 0),
+    stats=(0.0, -1.0, -2.0),
+    labels=(),
+):
+    """Build a file. `volume` is (z, y, x); nstart, sampling, voxel, origin are x, y, z."""
+    xyz = np.asarray(volume).transpose(2, 1, 0)
+    columns, rows, sections = (axis - 1 for axis in axes)
+    stored = xyz.transpose(sections, rows, columns)
+    extents = stored.shape[::-1]
+    sampling = sampling or xyz.shape
+    cell = cell or tuple(m * v for m, v in zip(sampling, voxel, strict=True))
+    starts = tuple(nstart[axis - 1] for axis in axes)
+    stamp = stamp if stamp is not None else (b"DD\0\0" if order == "<" else b"\x11\x11\0\0")
+    head = struct.pack(
+        order + "10i6f3i3f2i",
+        *extents,
+        mode,
+        *starts,
+        *sampling,
+        *cell,
+        *angles,
+        *axes,
+        *stats,
+        ispg,
+        len(extended),
+    )
+    head += bytes(152 - len(head)) + struct.pack(order + "2i", *imod)
+    head += bytes(196 - len(head)) + struct.pack(order + "3f", *origin) + map_id + stamp
+    head += struct.pack(order + "fi", -1.0, len(labels))
+    head += b"".join(label.encode().ljust(80) for label in labels)
+    head += bytes(1024 - len(head))
+    code = "u1" if mode == 0 and stored.min() >= 0 and stored.max() > 127 else CODES[mode]
+    return head + extended + stored.astype(order + code).tobytes()
+
+
+@pytest.fixture
+def make_mrc(tmp_path):
+    """Write such a file and return its path."""
+
+    def make(volume, name="map.mrc", **fields) -> Path:
+        path = tmp_path / name
+        path.write_bytes(mrc_bytes(volume, **fields))
+        return path
+
+    make.bytes = mrc_bytes
+    return make
+
+
+@pytest.fixture
+def ramp():
+    """A small volume with three different lengths whose every voxel differs, (z, y, x)."""
+    return np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7) - 40

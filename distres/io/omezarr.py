@@ -156,7 +156,11 @@ class OmeZarrVolume:
         """Read everything once along z."""
         depth, height, width = self.shape
         for first in range(0, depth, thickness):
-            region = (slice(first, min(first + thickness, depth)), slice(height), slice(width))
+            region = (
+                slice(first, min(first + thickness, depth)),
+                slice(0, height),
+                slice(0, width),
+            )
             yield region, self.read(region)
 
     def identity(self) -> dict[str, Any]:
