@@ -20,6 +20,9 @@ import torch
 from distres.errors import UsageError
 from distres.kernels import fourier
 
+# Passes over so many voxels (complex64: 512 kB) are served by the cache of one core.
+SLAB_VOXELS = 1 << 16
+
 Shape3 = tuple[int, int, int]
 Float3 = tuple[float, float, float]
 
@@ -100,11 +103,23 @@ def riesz_block(block: torch.Tensor, voxel_angstrom: Float3) -> RieszBlock:
 
     The block is taken as periodic: what must not wrap around is tapered before.
     """
-    spectrum = torch.fft.fftshift(fourier.fftn(block))
     shape = (block.shape[0], block.shape[1], block.shape[2])
-    norm = _mirrored(_octant_norm(shape, shape, voxel_angstrom, block.device), shape)
-    norm[tuple(n // 2 for n in shape)] = 1.0
-    torch.view_as_real(spectrum).div_(norm[..., None])
+    norm = _octant_norm(shape, shape, voxel_angstrom, block.device)
+    norm[0, 0, 0] = 1.0
+    norm.reciprocal_()
+    found = fourier.fftn(block)
+    spectrum = _empty(shape, found.dtype, block.device)
+    for slab in _slabs(shape, block.device):
+        gain = _mirrored(norm, shape, slab)
+        rows = torch.arange(slab.start, slab.stop, device=block.device)
+        source = found.index_select(0, (rows - shape[0] // 2) % shape[0])
+        for y_to, y_from in _shifted(shape[1]):
+            for x_to, x_from in _shifted(shape[2]):
+                torch.mul(
+                    torch.view_as_real(source[:, y_from, x_from]),
+                    gain[:, y_to, x_to, None],
+                    out=torch.view_as_real(spectrum[slab, y_to, x_to]),
+                )
     return RieszBlock(spectrum=spectrum, voxel_angstrom=voxel_angstrom)
 
 
@@ -157,21 +172,26 @@ def monogenic_amplitude(
     gain = band.gain(norm).mul_(prod(box) / prod(shape))
     norm[0, 0, 0] = 1.0
     uz, uy, ux = _odd_frequencies(shape, box, voxel, device)
-    filtered = _scaled(part, _mirrored(gain, box))
-    pair = torch.mul(
-        filtered,
-        torch.complex(uz.expand(-1, box[1], 1), (-uy).expand(box[0], -1, 1)),
-        out=_empty(box, torch.complex64, device),
-    )
-    if published_nyquist:
-        _add_stored_half(pair, filtered, voxel)
-    pair = fourier.ifftn(pair)
-    power = torch.mul(pair.real, pair.real, out=_empty(box, torch.float32, device))
-    power.addcmul_(pair.imag, pair.imag)
-    torch.view_as_real(filtered).mul_(_mirrored(norm, box).add_(ux)[..., None])
-    pair = fourier.ifftn(filtered)
-    power.addcmul_(pair.real, pair.real).addcmul_(pair.imag, pair.imag)
-    return power.sqrt_()
+    field = _empty(box, torch.complex64, device)
+    for slab in _slabs(box, device):
+        filtered = _scaled(part[slab], _mirrored(gain, box, slab))
+        across = torch.complex(uz[slab].expand(-1, box[1], 1), -uy.expand(uz[slab].shape[0], -1, 1))
+        torch.mul(filtered, across, out=field[slab])
+        if published_nyquist:
+            _add_stored_half(field[slab], filtered, voxel, slab, box)
+    field = fourier.ifftn(field)
+    power = torch.mul(field.real, field.real, out=_empty(box, torch.float32, device))
+    power.addcmul_(field.imag, field.imag)
+    along = gain * norm
+    for slab in _slabs(box, device):
+        weight = _mirrored(along, box, slab).addcmul_(_mirrored(gain, box, slab), ux)
+        torch.mul(
+            torch.view_as_real(part[slab]),
+            weight[..., None],
+            out=torch.view_as_real(field[slab]),
+        )
+    field = fourier.ifftn(field)
+    return power.addcmul_(field.real, field.real).addcmul_(field.imag, field.imag).sqrt_()
 
 
 def smooth_amplitude(
@@ -250,15 +270,20 @@ def _octant_norm(shape: Shape3, box: Shape3, voxel: Float3, device: torch.device
     return sums.sqrt().to(torch.float32)
 
 
-def _mirrored(octant: torch.Tensor, box: Shape3) -> torch.Tensor:
-    """Expand an even function of the frequency from one octant to a centred box."""
-    for axis in (2, 1, 0):
+def _mirrored(octant: torch.Tensor, box: Shape3, slab: slice) -> torch.Tensor:
+    """Expand an even function of the frequency from one octant to a slab of a centred box."""
+    for axis in range(3):
         index = torch.arange(-(box[axis] // 2), (box[axis] + 1) // 2, device=octant.device).abs()
-        shape = [*octant.shape]
-        shape[axis] = box[axis]
-        out = _empty((shape[0], shape[1], shape[2]), octant.dtype, octant.device)
-        octant = torch.index_select(octant, axis, index, out=out)
+        octant = octant.index_select(axis, index[slab] if axis == 0 else index)
     return octant
+
+
+def _slabs(box: Shape3, device: torch.device) -> list[slice]:
+    """Cut a box along z: on a CPU so small that several passes over a slab stay in its cache."""
+    thick = box[0]
+    if device.type == "cpu":
+        thick = max(1, SLAB_VOXELS // (box[1] * box[2]))
+    return [slice(i, min(i + thick, box[0])) for i in range(0, box[0], thick)]
 
 
 def _odd_frequencies(
@@ -278,16 +303,28 @@ def _odd_frequencies(
     return found[0], found[1], found[2]
 
 
-def _add_stored_half(pair: torch.Tensor, filtered: torch.Tensor, voxel: Float3) -> None:
+def _shifted(n: int) -> tuple[tuple[slice, slice], ...]:
+    """Places in a centred and in a plain spectrum of the two halves of an axis."""
+    half = n // 2
+    halves = (
+        (slice(half, n), slice(0, n - half)),
+        (slice(0, half), slice(n - half, n)),
+    )
+    return halves if half else halves[:1]
+
+
+def _add_stored_half(
+    field: torch.Tensor, filtered: torch.Tensor, voxel: Float3, slab: slice, box: Shape3
+) -> None:
     """Give the Riesz components at the highest frequency the sign of the stored half spectrum."""
-    nz, ny, nx = pair.shape
-    sign = torch.sign(torch.arange(-(nx // 2), (nx + 1) // 2, device=pair.device))
+    nz, ny, nx = box
+    sign = torch.sign(torch.arange(-(nx // 2), (nx + 1) // 2, device=field.device))
     if nx % 2 == 0:
         sign[0] = 0
-    if nz % 2 == 0:
-        pair[0] += filtered[0] * (0.5 / voxel[0] * sign)
+    if nz % 2 == 0 and slab.start == 0:
+        field[0] += filtered[0] * (0.5 / voxel[0] * sign)
     if ny % 2 == 0:
-        pair[:, 0] += filtered[:, 0] * (-0.5j / voxel[1] * sign)
+        field[:, 0] += filtered[:, 0] * (-0.5j / voxel[1] * sign)
 
 
 def _resized_half(
