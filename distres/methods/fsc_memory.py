@@ -11,7 +11,7 @@ from distres.engine.tiles import Shape3
 from distres.errors import ClusterError
 
 # Measured peaks above the idle process, per voxel of the block (docs/fsc.md).
-WHOLE_BYTES_PER_VOXEL = 36.0
+WHOLE_BYTES_PER_VOXEL = 32.0
 SURVEY_BYTES_PER_VOXEL = 32.0
 SLAB_BYTES_PER_VOXEL = 48.0
 COLUMN_BYTES_PER_COEFFICIENT = 64.0

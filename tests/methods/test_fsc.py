@@ -239,7 +239,7 @@ def test_a_run_that_broke_goes_on_to_the_same_bits(tmp_path, monkeypatch):
 
 
 def test_memory_decides_between_whole_and_slabs(tmp_path):
-    # 96^3 x 36 bytes is 32 MB beyond the process's own 400 MB: 512 MB is not enough (four fifths
+    # 96^3 x 32 bytes is 28 MB beyond the process's own 400 MB: 512 MB is not enough (four fifths
     # are used) and 1 GB is.
     first, second = noise((96, 96, 96), 43), noise((96, 96, 96), 44)
     for memory, job in ((510_000_000, "fsc-planes"), (1_000_000_000, "fsc-whole")):

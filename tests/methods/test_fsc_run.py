@@ -145,7 +145,7 @@ def test_a_dry_run_computes_nothing_and_leaves_nothing(tmp_path):
 
 
 def test_a_dry_run_of_a_volume_beyond_memory_says_slabs_and_disk(tmp_path):
-    shape = (256, 256, 256)  # 0.6 GB at 36 bytes a voxel: no array this large is ever made here
+    shape = (256, 256, 256)  # 0.5 GB at 32 bytes a voxel: no array this large is ever made here
     zeros = np.broadcast_to(np.float32(0), shape)
     grid = Grid(shape=shape, voxel_size_angstrom=(1.0, 1.0, 1.0))
     ramp = np.broadcast_to(np.arange(256, dtype=np.float32), shape)
