@@ -168,6 +168,83 @@ def model(
     _report(write_model(parameters, output, stem=stem, overwrite=overwrite), as_json)
 
 
+@phantom.command()
+def slab(
+    structure: Annotated[
+        Path | None, typer.Argument(help="Structure file of the particle; a blob when absent.")
+    ] = None,
+    assembly: Annotated[
+        str | None, typer.Option(help="Biological assembly to build, by its name in the file.")
+    ] = None,
+    shape: Shape = "256,256,96",
+    voxel_size: VoxelSize = 8.0,
+    diameter: Annotated[float, typer.Option(help="Diameter of the blob in angstrom.")] = 200.0,
+    b_factor: Annotated[
+        float | None,
+        typer.Option(help="B of the atoms.", show_default="40 square voxels"),
+    ] = None,
+    orientations: Annotated[int, typer.Option(help="Random orientations of the particle.")] = 16,
+    ice: Annotated[float, typer.Option(help="Thickness of the slab over that of the box.")] = 0.6,
+    filling: Annotated[float, typer.Option(help="Fraction of the places with a particle.")] = 0.8,
+    tilt_range: Annotated[
+        tuple[float, float], typer.Option(metavar="LOW HIGH", help="Tilts about y, in degrees.")
+    ] = (-60.0, 60.0),
+    snr: Annotated[
+        float,
+        typer.Option(
+            help="Variance inside particles over that of the noise at the centre.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = 1.0,
+    depth_gain: Annotated[
+        float,
+        typer.Option(
+            help="Growth of the noise towards top and bottom, relative to the centre.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = 1.0,
+    edge_gain: Annotated[
+        float,
+        typer.Option(
+            help="Growth of the noise towards the sides, relative to the centre.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = 0.5,
+    threshold: Thresholds = None,
+    seed: Seed = 0,
+    output: OutputFolder = Path("phantom_slab"),
+    stem: Stem = "slab",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Even and odd tomograms: particles in ice, a missing wedge, noise that varies.
+
+    Any size fits in memory: the volume is made a few rows at a time.
+
+    Example: distres phantom slab --shape 512,512,160 --tilt-range -60 60 -o tomogram
+    """
+    from distres.methods.phantom_slab import SlabParameters, write_slab
+
+    parameters = SlabParameters(
+        shape=_shape(shape or "256,256,96"),
+        voxel_size_angstrom=voxel_size,
+        structure=structure,
+        assembly=assembly,
+        diameter_angstrom=diameter,
+        b_factor=b_factor,
+        orientations=orientations,
+        ice=ice,
+        filling=filling,
+        depth_gain=depth_gain,
+        edge_gain=edge_gain,
+        tilt_range_degrees=tilt_range,
+        snr=snr,
+        seed=seed,
+        thresholds=_thresholds(threshold),
+    )
+    _report(write_slab(parameters, output, stem=stem, overwrite=overwrite), as_json)
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     """Read ``N`` or ``X,Y,Z`` as (z, y, x)."""
     try:
