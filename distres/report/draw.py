@@ -38,7 +38,7 @@ def draw_run(
         the first threshold's distribution.
     density
         What slices show in grey: one volume, or two halves to be averaged. Without it, the arrays
-        ``density`` or ``mean``, else ``half1`` and ``half2``, of the record are shown.
+        ``density`` or ``mean``, else the halves, of the run's store are shown.
     density_file
         Map that the viewer scripts colour. Without it: an export of the run, or half map 1 where
         the record leads to it.
@@ -123,14 +123,19 @@ def _needed(record: RunRecord, *names: str) -> Source:
 
 
 def _density(record: RunRecord) -> tuple[Source, ...]:
+    """Return what the run's store holds of the density; the mask where it holds none."""
     mean = record.array("density", "mean")
     if mean is not None:
         return (mean,)
-    halves = [record.array("half1", "map"), record.array("half2")]
+    halves = (
+        record.array("half1", "map", "inputs/half1/0", "inputs/map/0"),
+        record.array("half2", "inputs/half2/0"),
+    )
     found = tuple(half for half in halves if half is not None)
-    if not found:
-        raise InputError(f"{record.directory} names no density to draw slices of")
-    return found
+    if found:
+        return found
+    logger.warning("%s holds no density: its slices show the mask instead", record.directory)
+    return (_needed(record, "mask"),)
 
 
 def _centre(record: RunRecord) -> tuple[int, int, int] | None:

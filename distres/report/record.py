@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 
 from distres.engine.jobs import Array, Json, Source, ZarrSource
 from distres.errors import InputError
@@ -207,11 +208,19 @@ class RunRecord:
         return self.method
 
     def array(self, *names: str) -> ZarrSource | None:
-        """Open the first array of the run's store that the record has under one of `names`."""
+        """Open the first array that the record has under one of `names`, or that lies there.
+
+        Parameters
+        ----------
+        names
+            Keys of the record's ``arrays``, or paths in the run's store.
+        """
+        store = str(self.directory / "run.zarr")
+        group = zarr.open_group(store, mode="r")
         for name in names:
-            path = self.raw["arrays"].get(name)
-            if isinstance(path, str):
-                return ZarrSource.of(str(self.directory / "run.zarr"), path)
+            path = self.raw["arrays"].get(name, name)
+            if isinstance(path, str) and isinstance(group.get(path), zarr.Array):
+                return ZarrSource.of(store, path)
         return None
 
     def locres(self, threshold: str) -> Source:

@@ -2,12 +2,14 @@
 
 import base64
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import zarr
 
+from distres.errors import InputError
 from distres.report.colours import Limits
 from distres.report.draw import draw_mask, draw_run
 from distres.report.record import RunRecord
@@ -114,15 +116,26 @@ def test_a_run_without_any_resolution_is_drawn_too(finished_run):
     assert re.search(r"0\.5\s+-", summary_text(RunRecord.load(directory)))
 
 
-@pytest.mark.parametrize("missing", ["mask", "half1"])
-def test_what_cannot_be_drawn_is_said(finished_run, missing):
-    from distres.errors import InputError
+def test_a_record_without_a_mask_is_refused(finished_run):
+    directory = finished_run(arrays={"locres": {"0.5": "locres/0.5"}, "half1": "half1/0"})
+    shutil.rmtree(directory / "run.zarr" / "mask")
+    with pytest.raises(InputError, match="'mask'"):
+        draw_run(directory)
 
-    arrays = {"locres": {"0.5": "locres/0.5", "0.143": "locres/0.143"}, "mask": "mask",
-              "half1": "half1/0"}  # fmt: skip
-    del arrays[missing]
-    with pytest.raises(InputError, match=r"mask|density"):
-        draw_run(finished_run(arrays=arrays))
+
+def test_halves_are_found_where_runs_put_them(finished_run, caplog):
+    arrays = {"locres": {t: f"locres/{t}" for t in ("0.5", "0.143")}, "mask": "mask"}
+    directory = finished_run(arrays=arrays)
+    draw_run(directory)
+    assert "no density" in caplog.text
+    shown = (directory / "half1_localfsc_slices.png").read_bytes()
+    store = str(directory / "run.zarr")
+    data = zarr.open_array(store, path="half1/0")[:]
+    zarr.create_array(store, name="inputs/half1/0", data=data)
+    caplog.clear()
+    draw_run(directory)
+    assert "no density" not in caplog.text
+    assert (directory / "half1_localfsc_slices.png").read_bytes() != shown
 
 
 def test_a_mask_run_is_drawn_without_resolution(finished_run):
