@@ -117,12 +117,15 @@ class SweepState:
         return self.fails < FAILURES_TO_DIE
 
     def update(self, passed: torch.Tensor, index: int) -> None:
-        """Enter the outcome of test `index`; voxels that are out stay out whatever they did."""
+        """Enter the outcome of test `index`; voxels that are out stay out whatever they did.
+
+        Arithmetic on small integers, because masked writes take ten times as long.
+        """
         alive = self.alive
         hit = passed & alive
-        self.last.masked_fill_(hit, index)
-        self.fails.add_(alive)
-        self.fails.masked_fill_(hit, 0)
+        torch.maximum(self.last, hit.to(torch.int16).mul_(index + 1).sub_(1), out=self.last)
+        self.fails.add_(alive.view(torch.uint8))
+        self.fails.mul_(hit.logical_not_().view(torch.uint8))
 
     def resolution(self, tests: npt.NDArray[np.float64], never: float) -> torch.Tensor:
         """Translate `last` into angstrom (float32); voxels that passed nothing get `never`."""
