@@ -61,7 +61,8 @@ def draw(
     bars = histogram.merged(low, high)
     edges, counts = bars.edges_angstrom, bars.counts
     widths = np.diff(edges)
-    share = 100 * counts / max(histogram.total, 1)
+    # Bins may widen with the resolution; per angstrom, equal areas are equal numbers of voxels.
+    share = 100 * counts / max(histogram.total, 1) / widths
     axes.bar(
         edges[:-1],
         share,
@@ -76,7 +77,7 @@ def draw(
         value = histogram.percentile(percent)
         axes.axvline(value, color="#222222", linestyle=style, linewidth=1.6 if percent == 50 else 1)
     axes.set_xlabel("local resolution (Å)")
-    axes.set_ylabel("voxels in the mask (% per bin)")
+    axes.set_ylabel("voxels in the mask (% per Å)")
     axes.spines[["top", "right"]].set_visible(False)
     # A dollar sign in a file name would start a formula.
     axes.set_title(
