@@ -128,6 +128,7 @@ def _open_local(profile: Profile, watcher: Watcher | None) -> Iterator[Executor]
     from distres.engine.local import open_local
 
     profile.allow("dashboard", "temporary_directory", "patience_seconds", "stall_seconds")
+    waits = _waits(profile)
     workers = profile.workers or available_cpus()
     memory_bytes = profile.memory_bytes or int(0.9 * available_memory_bytes() / workers)
     with open_local(
@@ -144,7 +145,7 @@ def _open_local(profile: Profile, watcher: Watcher | None) -> Iterator[Executor]
             dashboard=cluster.dashboard_link if cluster.scheduler.http_server else None,
             cluster=cluster,
             watcher=watcher,
-            **_waits(profile),
+            **waits,
         )
 
 
