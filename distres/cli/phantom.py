@@ -223,7 +223,8 @@ def slab(
 
     Example: distres phantom slab --shape 512,512,160 --tilt-range -60 60 -o tomogram
     """
-    from distres.methods.phantom_slab import SlabParameters, write_slab
+    from distres.methods.phantom_particle import SlabParameters
+    from distres.methods.phantom_slab import write_slab
 
     parameters = SlabParameters(
         shape=_shape(shape or "256,256,96"),

@@ -22,12 +22,14 @@ ATOM = (
 
 @pytest.fixture(scope="module")
 def two_balls(tmp_path_factory):
-    """Chains A and B: random atoms in two balls beside each other along x."""
+    """Chains A and B: atoms packed like a protein's in two balls beside each other along x."""
     rng = np.random.default_rng(0)
+    axis = np.arange(-16, 17, 2.67)  # 19 cubic angstrom an atom
+    lattice = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
     lines = []
     for chain, centre in (("A", -18.0), ("B", 18.0)):
-        points = rng.uniform(-15, 15, (2400, 3))
-        points = points[np.linalg.norm(points, axis=1) < 15] + (centre + 50, 70, 20)
+        points = lattice + rng.uniform(-1.3, 1.3, lattice.shape)
+        points = points[np.linalg.norm(points, axis=1) < 16] + (centre + 50, 70, 20)
         for i, (x, y, z) in enumerate(points):
             lines.append(ATOM.format(i + 1, "CNO"[i % 3], chain, i // 5 + 1, x, y, z))
     path = tmp_path_factory.mktemp("model") / "two_balls.pdb"
@@ -35,10 +37,11 @@ def two_balls(tmp_path_factory):
     return path
 
 
-def fsc_under(mask, half1, half2, width):
-    """FSC under a soft mask, and the frequency of every shell, in cycles per voxel."""
-    window = ndimage.gaussian_filter(mask.astype(float), 1.5)
-    a, b = (np.fft.rfftn(h * window) for h in (half1, half2))
+def fsc_inside(mask, half1, half2, width):
+    """FSC under a soft window that ends 2 voxels inside a mask, one value per shell."""
+    depth = ndimage.distance_transform_edt(mask)
+    window = np.sin(np.clip((depth - 2) / 5, 0, 1) * np.pi / 2) ** 2
+    a, b = (np.fft.rfftn((h - np.average(h, weights=window)) * window) for h in (half1, half2))
     fz, fy = (np.fft.fftfreq(n) for n in mask.shape[:2])
     k = np.sqrt(fz[:, None, None] ** 2 + fy[:, None] ** 2 + np.fft.rfftfreq(mask.shape[2]) ** 2)
     shell = np.rint(k / width).astype(int).ravel()
@@ -58,7 +61,7 @@ def test_measured_fsc_of_each_chain_follows_its_truth(two_balls, tmp_path):
     frequency = np.array(files.truth["curves"]["frequency_per_angstrom"])
     width = 0.04
     for label, name in ((1, "A"), (2, "B")):
-        measured = fsc_under(labels == label, half1, half2, width)[3:]
+        measured = fsc_inside(labels == label, half1, half2, width)[3:]
         shells = width * np.arange(3, 3 + len(measured))
         true = np.interp(shells, frequency, files.truth["curves"]["fsc"][name])
         # Balls of 25 000 voxels: shell n of width 0.04 holds 2 pi n^2 0.04^3 25 000 = 10 n^2
