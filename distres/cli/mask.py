@@ -45,7 +45,7 @@ Dilate = Annotated[
     float | None,
     typer.Option(
         help="Growth beyond the surface in angstrom.",
-        show_default="4, or 2 voxels",
+        show_default="2, or 1 voxel",
         rich_help_panel=_HOW,
     ),
 ]

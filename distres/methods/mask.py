@@ -63,7 +63,7 @@ class MaskParameters:
     fill_holes
         Whether closed hollows belong to the mask.
     dilation_angstrom
-        Growth beyond the surface; None takes 4 angstrom or two voxels, whichever is more.
+        Growth beyond the surface; None takes 2 angstrom or one voxel, whichever is more.
     edge_angstrom
         Width of the raised cosine; None takes 5 voxels.
     """
@@ -99,7 +99,7 @@ class MaskParameters:
             density_fraction=self.density_fraction,
             component_fraction=self.component_fraction,
             fill_holes=self.fill_holes,
-            dilation_angstrom=max(4.0, 2 * voxel)
+            dilation_angstrom=max(2.0, voxel)
             if self.dilation_angstrom is None
             else self.dilation_angstrom,
             edge_angstrom=5 * voxel if self.edge_angstrom is None else self.edge_angstrom,

@@ -60,7 +60,7 @@ def draw_run(
     written: list[Path] = []
     for threshold in record.thresholds:
         name = _named(record, threshold)
-        title = f"{record.stem}: {record.method}, threshold {threshold}"
+        title = f"{record.stem}: local resolution, threshold {threshold}"
         places = _draw_threshold(
             record, threshold, limits, density or _density(record), name=name, title=title
         )
@@ -151,7 +151,7 @@ def _write_scripts(record: RunRecord, limits: Limits, density: Path | None) -> l
     fill, plain = outputs.get("locres_fill"), outputs.get("locres")
     if fill is None or plain is None:
         return []
-    heading = f"{record.stem}: local resolution by {record.method}, distres"
+    heading = f"{record.stem}: local resolution by distres"
     written = []
     try:
         script = chimerax_script(

@@ -14,15 +14,24 @@ _MARKS = ((5.0, ":"), (25.0, "--"), (50.0, "-"), (75.0, "--"), (95.0, ":"))
 
 
 def write_csv(path: Path, histogram: Histogram) -> Path:
-    """Write bin edges in angstrom, counts, and the share of voxels up to each bin's end."""
+    """Write bin edges in angstrom, counts, and the share of voxels up to each bin's end.
+
+    Empty bins before the first and after the last voxel are left out.
+    """
     total = max(histogram.total, 1)
     cumulative = np.cumsum(histogram.counts) / total
+    filled = np.flatnonzero(histogram.counts)
+    shown = slice(filled[0], filled[-1] + 1) if filled.size else slice(None)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["from_angstrom", "to_angstrom", "voxels", "cumulative_fraction"])
         edges = histogram.edges_angstrom
         for low, high, count, share in zip(
-            edges[:-1], edges[1:], histogram.counts, cumulative, strict=True
+            edges[:-1][shown],
+            edges[1:][shown],
+            histogram.counts[shown],
+            cumulative[shown],
+            strict=True,
         ):
             writer.writerow([f"{low:.6g}", f"{high:.6g}", int(count), f"{share:.6f}"])
     return path

@@ -108,7 +108,7 @@ def chimerax_script(
         ]
     else:
         lines += [
-            "# To colour another map on the same grid, open it instead of this one.",
+            "# To colour another map at the same place, open it instead of this one.",
             f"open {chimerax_quote(relative_name(density, directory))}",
             f"open {resolution}",
         ]

@@ -162,7 +162,7 @@ def test_masked_maps_are_found_and_said_to_be_masked(tmp_path):
     assert result.kind == "particle"
     assert any("masked before" in line for line in result.warnings)
     # The find stays inside the outline, so the mask ends a dilation and an edge beyond it.
-    assert not mask[ball(mask.shape, 26.0 + 4 + 5 + 1) == 0].any()
+    assert not mask[ball(mask.shape, 26.0 + 2 + 5 + 1) == 0].any()
     assert mask[particle > 0].min() == 1
 
 

@@ -47,7 +47,7 @@ def test_a_run_directory_holds_mask_and_record(halves, tmp_path):
     assert set(record["inputs"]) == {"half1", "half2"}
     assert record["outputs"] == {"mask": "run_half1_unfil_mask.mrc"}
     assert record["statistics"]["inside_vox"] == (mask > 0.5).sum()
-    assert record["parameters"]["dilation_angstrom"] == 4.0
+    assert record["parameters"]["dilation_angstrom"] == 2.0
     assert record["parameters"]["edge_angstrom"] == 5 * VOXEL
 
 
