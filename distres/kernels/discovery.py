@@ -1,6 +1,7 @@
 """Which voxels beat the noise, with the rate of false discoveries held, from counts alone."""
 
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 import numpy.typing as npt
@@ -9,20 +10,24 @@ from distres.kernels.chisquares import quantile, upper_tail
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
+Places = npt.NDArray[np.uint16]
 
-_BINS = 4096
+BINS = 4096
 # The last edge in units of the first: what lies beyond is past any threshold.
 _SPAN = 1e4
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TailBins:
     """Logarithmic bins over the upper tail of a statistic.
+
+    A value has place 0 below the uncorrected threshold, and place p from edge p on: places are all
+    that a decision needs, exact, and two bytes.
 
     Parameters
     ----------
     first
-        Lower edge of bin 0: the uncorrected threshold; smaller values are never called.
+        Edge 1: the uncorrected threshold; smaller values are never called.
     """
 
     first: float
@@ -32,31 +37,36 @@ class TailBins:
         """Bins for T = sum of `weights` chi-squares under noise, called at `rate` at most."""
         return cls(first=quantile(rate, weights))
 
-    @property
-    def edges(self) -> Float:
-        """Lower edges of all bins, (4096,); each is 0.2 % above the one before."""
-        return np.geomspace(self.first, self.first * _SPAN, _BINS)
+    def edge(self, place: int) -> float:
+        """Lowest value of a place; each is 0.2 % above the one before."""
+        return float(self.first * _SPAN ** ((place - 1) / (BINS - 1)))
 
-    def count(self, statistic: npt.NDArray[np.float32]) -> Integer:
-        """Count values per bin, (4096,); the last bin holds all that lies beyond."""
-        upper = np.append(self.edges[1:], np.inf)
-        # float32 edges, so that a value falls to the same side here and in the decision.
-        edges = np.concatenate([[self.first], upper]).astype(np.float32)
-        found: Integer = np.histogram(statistic, edges)[0].astype(np.int64)
+    def place(self, statistic: npt.NDArray[np.float32]) -> Places:
+        """Return the place of every value; NaN has place 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log(statistic / np.float32(self.first))
+        steps = np.nan_to_num(ratio * np.float32((BINS - 1) / log(_SPAN)), nan=-1.0)
+        found: Places = np.clip(np.floor(steps) + 1, 0, BINS).astype(np.uint16)
         return found
+
+
+def count_places(places: Places) -> Integer:
+    """Count values per place from 1 on, (4096,)."""
+    found: Integer = np.bincount(places, minlength=BINS + 1)[1:].astype(np.int64)
+    return found
 
 
 def benjamini_yekutieli(
     counts: Integer, tested: int, bins: TailBins, weights: Float, rate: float
-) -> float | None:
+) -> int | None:
     """Find the threshold that keeps the expected share of false calls at `rate`.
 
     Parameters
     ----------
     counts
-        (4096,) values per bin, summed over all tiles.
+        (4096,) values per place, summed over all tiles.
     tested
-        Voxels tested, those below the first bin included.
+        Voxels tested, those of place 0 included.
     bins
         The bins.
     weights
@@ -66,22 +76,21 @@ def benjamini_yekutieli(
 
     Returns
     -------
-    The lowest bin edge T0 with ``P(T > T0) <= rate * #{T >= T0} / (M sum_{i <= M} 1 / i)``; values
-    of at least T0 are called. None when no value is.
+    The lowest place whose edge T0 has ``P(T > T0) <= rate * #{T >= T0} / (M sum_{i <= M} 1 / i)``;
+    values of that place and above are called. None when no value is.
 
     Notes
     -----
-    Benjamini & Yekutieli 2001, Annals of Statistics 29, 1165. Taking bin edges instead of the
-    values themselves can only raise the threshold, by at most the width of a bin.
+    Benjamini & Yekutieli 2001, Annals of Statistics 29, 1165. Taking edges instead of the values
+    themselves can only raise the threshold, by at most the width of a bin.
     """
     above = counts[::-1].cumsum()[::-1]
-    occupied = np.flatnonzero(above)
-    if tested == 0 or occupied.size == 0:
+    if tested == 0 or above[0] == 0:
         return None
-    harmonic = float(np.log(tested) + np.euler_gamma + 0.5 / tested)
-    needed = rate * above[occupied] / (tested * harmonic)
-    for place, level in zip(occupied, needed, strict=True):
-        edge = float(np.float32(bins.edges[place]))
-        if upper_tail(edge, weights) <= level:
-            return edge
+    harmonic = log(tested) + float(np.euler_gamma) + 0.5 / tested
+    for index in np.flatnonzero(counts):
+        place = int(index) + 1
+        level = rate * float(above[index]) / (tested * harmonic)
+        if upper_tail(bins.edge(place), weights) <= level:
+            return place
     return None

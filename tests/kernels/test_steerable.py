@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from distres.kernels.discovery import TailBins, benjamini_yekutieli
+from distres.kernels.discovery import BINS, TailBins, benjamini_yekutieli, count_places
 from distres.kernels.steerable import Sinusoid, fit_gain, noise_variances
 
 CUBIC = (1.0, 1.0, 1.0)
@@ -131,9 +131,10 @@ def resolve(mean, difference, mask, wavelengths, *, kappa, published):
         padded = torch.from_numpy(np.pad(mean, s.radius[0]))
         statistic = fit_gain(padded, s).numpy() / np.float32(variance)
         bins = TailBins.of(s.null_weights, 0.05)
-        counts = bins.count(statistic[left])
+        places = bins.place(statistic)
+        counts = count_places(places[left])
         limit = benjamini_yekutieli(counts, int(left.sum()), bins, s.null_weights, 0.05)
-        called = left & (statistic >= (np.inf if limit is None else limit))
+        called = left & (places >= (BINS + 1 if limit is None else limit))
         found[called] = wavelength
         left &= ~called
     return found
