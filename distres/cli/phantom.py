@@ -72,8 +72,10 @@ def blob(
 
     Example: distres phantom blob --shape 128 -o phantom
     """
+    from distres.cli.logs import start_logging
     from distres.methods.phantom import BlobParameters, write_blob
 
+    start_logging()
     parameters = BlobParameters(
         shape=_shape(shape or "128"),
         voxel_size_angstrom=voxel_size,
@@ -145,9 +147,11 @@ def model(
 
     Example: distres phantom model 1f2n.cif.gz --assembly 1 --chain-resolution A=3,B=6
     """
+    from distres.cli.logs import start_logging
     from distres.methods.phantom_chains import ModelParameters
     from distres.methods.phantom_model import write_model
 
+    start_logging()
     parameters = ModelParameters(
         structure=structure,
         assembly=assembly,
@@ -223,9 +227,11 @@ def slab(
 
     Example: distres phantom slab --shape 512,512,160 --tilt-range -60 60 -o tomogram
     """
+    from distres.cli.logs import start_logging
     from distres.methods.phantom_particle import SlabParameters
     from distres.methods.phantom_slab import write_slab
 
+    start_logging()
     parameters = SlabParameters(
         shape=_shape(shape or "256,256,96"),
         voxel_size_angstrom=voxel_size,
