@@ -63,7 +63,7 @@ def test_blob_command_writes_everything_it_lists(command, tmp_path):
         "--noise-colour", 2, 300, "-o", tmp_path / "out", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    said = json.loads(result.output)
+    said = json.loads(result.stdout)
     assert said["shape"] == [24, 32, 40]
     assert set(said["files"]) == {"half1", "half2", "mask", "labels", "truth_0.3"}
     with mrcfile.open(said["files"]["half1"]) as file:
