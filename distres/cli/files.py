@@ -173,7 +173,13 @@ def _table(entry: dict[str, Any]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(show_header=False, title=escape(str(entry["path"])), title_justify="left")
+    table = Table(
+        show_header=False,
+        title=escape(str(entry["path"])),
+        title_justify="left",
+        caption="triples are x, y, z unless they say zyx",
+        caption_justify="left",
+    )
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in entry.items():

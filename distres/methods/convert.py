@@ -24,12 +24,16 @@ from distres.io.volume import Volume
 from distres.kernels.resample import HALVING_HALO, HALVING_NAME
 from distres.methods.pyramid import (
     InputStatistics,
+    NonFiniteError,
+    default_levels,
+    summarise,
+)
+from distres.methods.pyramid_tiles import (
     copy_job,
     count_voxels,
-    default_levels,
     halving_job,
     replaced,
-    summarise,
+    require_memory,
 )
 from distres.methods.stream import made_by, slab_thickness, stream
 
@@ -38,7 +42,7 @@ logger = logging.getLogger(__name__)
 NGFF_VERSIONS = ("0.4", "0.5")
 FILE_EDGE = 128  # edge of what lies in one file: a chunk of 0.4, a shard of 0.5
 CHUNK_EDGE = 64  # read unit of 0.5
-HALVING_CORE: Shape3 = (2 * FILE_EDGE,) * 3  # each tile then writes whole files
+HALVING_CORES: tuple[Shape3, ...] = ((2 * FILE_EDGE,) * 3,)  # tiles then write whole files
 WORK_FOLDER = ".distres"
 
 
@@ -81,8 +85,8 @@ def convert(
     ------
     OutputExistsError
         Something lies at `path` and neither was asked for.
-    InputError
-        The volume holds NaN or infinite voxels; the output is then left unfinished.
+    NonFiniteError
+        The volume holds NaN or infinite voxels; the output is then removed again.
     """
     target = Path(path)
     if ngff not in NGFF_VERSIONS:
@@ -91,23 +95,46 @@ def convert(
         raise UsageError(f"{path}: an image is written to a local folder; copy it there after")
     count = levels or default_levels(volume.shape)
     grids = [volume.grid.coarser(2**level) for level in range(count)]
+    require_memory(volume, executor, levels=count, cores=HALVING_CORES)
     _prepare(target, resume=resume, overwrite=overwrite)
+    try:
+        statistics = _write_levels(volume, target, executor, grids, ngff, replace_nonfinite)
+    except NonFiniteError:
+        if not resume:  # made by this call, and nothing that other options could go on with
+            shutil.rmtree(target)
+        raise
+    group = zarr.open_group(str(target), mode="r+")
+    group.attrs.update(image_attributes(volume, grids, ngff, statistics, name=target.stem))
+    shutil.rmtree(target / WORK_FOLDER)
+    return statistics
+
+
+def _write_levels(
+    volume: Volume,
+    target: Path,
+    executor: Executor,
+    grids: list[Grid],
+    ngff: str,
+    replace_nonfinite: float | None,
+) -> InputStatistics:
     with Run.open(target / WORK_FOLDER, resume=True) as run:
         zarr.open_group(str(target), mode="a", zarr_format=2 if ngff == "0.4" else 3)
         fingerprint = made_by(volume, {"replace_nonfinite": replace_nonfinite, "ngff": ngff})
         for level, grid in enumerate(grids):
             _open_level(target, level, grid, volume if level == 0 else None, ngff, fingerprint)
         statistics = _write_finest(volume, target, run, executor, replace_nonfinite)
-        for level in range(1, count):
+        for level in range(1, len(grids)):
             fine = ZarrSource.of(str(target), str(level - 1))
             place = {"store": str(target.resolve()), "path": str(level)}
             job = halving_job(
-                fine, f"level {level}", outputs=False, core=HALVING_CORE, target=place
+                fine,
+                f"level {level}",
+                outputs=False,
+                executor=executor,
+                cores=HALVING_CORES,
+                target=place,
             )
             run_job(job, run=run, executor=executor)
-    group = zarr.open_group(str(target), mode="r+")
-    group.attrs.update(image_attributes(volume, grids, ngff, statistics, name=target.stem))
-    shutil.rmtree(target / WORK_FOLDER)
     return statistics
 
 
@@ -159,6 +186,8 @@ def _prepare(target: Path, *, resume: bool, overwrite: bool) -> None:
         if not target.is_dir() or not is_zarr(str(target)):
             raise OutputExistsError(f"{target} exists and is no Zarr folder; give another name")
         if overwrite:
+            if (target / WORK_FOLDER).exists():
+                Run.open(target / WORK_FOLDER, resume=True).close()  # refused while one is at work
             shutil.rmtree(target)
         elif not resume:
             raise OutputExistsError(
@@ -180,7 +209,12 @@ def _write_finest(
     if volume.random_access:
         place = {"store": str(target.resolve()), "path": "0"}
         job = copy_job(
-            volume, "level 0", outputs=False, replace_nonfinite=replace_nonfinite, target=place
+            volume,
+            "level 0",
+            outputs=False,
+            executor=executor,
+            replace_nonfinite=replace_nonfinite,
+            target=place,
         )
         table = run_job(job, run=run, executor=executor)
     else:

@@ -44,6 +44,7 @@ def _describe_mrc(path: str) -> dict[str, Any]:
         "path": path,
         "format": "MRC" + (f", {compression}" if compression else ""),
         "usable": reason is None,
+        **({} if reason is None else {"why_not": reason}),
         "size_vox": list(header.extents_xyz),
         "voxel_size_angstrom": None if voxel is None else [_rounded(v) for v in voxel],
         "type": _type(header),
@@ -62,9 +63,7 @@ def _describe_mrc(path: str) -> dict[str, Any]:
         "labels": list(header.labels),
         "notices": list(header.notices),
     }
-    if reason is not None:
-        found["why_not"] = reason
-    else:
+    if reason is None:
         start = header.grid().origin_angstrom
         found["first_voxel_angstrom"] = [_rounded(v) for v in reversed(start)]
     return found | _partner(path)

@@ -5,37 +5,40 @@ that voxel i of level l lies exactly on voxel i 2^l of the input.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod, sqrt
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from distres.engine.cluster import Executor
-from distres.engine.jobs import OutputSpec, Source, TileInputs, TileJob, TileResult
+from distres.engine.jobs import Source
 from distres.engine.run import Run
 from distres.engine.runner import Table, output, run_job
-from distres.engine.tiles import Region, Shape3, Tile, TilePlan
+from distres.engine.tiles import Shape3
 from distres.errors import InputError
 from distres.io.omezarr import OWN, OmeZarrVolume, describe
 from distres.io.volume import Volume
-from distres.kernels.resample import HALVING_HALO, HALVING_NAME, halve
+from distres.kernels.resample import HALVING_NAME
+from distres.methods.pyramid_tiles import (
+    copy_job,
+    count_voxels,
+    halving_job,
+    replaced,
+    require_memory,
+)
 from distres.methods.stream import made_by, open_streamed, stream
 
 logger = logging.getLogger(__name__)
 
-# Copies go in tiles that are long where the file is: a read is then one run a section, not a row.
-COPY_CORE = 128
-COPY_LENGTH = 2048
-HALVING_CORE: Shape3 = (128, 256, 256)
-COPY_BYTES_PER_VOXEL = 16.0
-HALVING_BYTES_PER_VOXEL = 16.0
 LONGEST_SIDE_VOX = 512
 FEWEST_LEVELS = 3
 THINNEST_SIDE_VOX = 16
+
+
+class NonFiniteError(InputError):
+    """An input holds NaN or infinite voxels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,122 +96,21 @@ def ingest(
 
     Raises
     ------
-    InputError
+    NonFiniteError
         The input holds NaN or infinite voxels: how many, and where the first one is.
     """
+    require_memory(volume, executor, levels=levels)
     found: list[Source] = [*_made_by_us(volume, levels)]
     if not found:
         found = [_ingest_finest(volume, run, name, executor, replace_nonfinite)]
+    _describe_input(run, name, volume)
     for level in range(len(found), levels):
         path = f"inputs/{name}/{level}"
-        run_job(halving_job(found[-1], path, outputs=True), run=run, executor=executor)
+        job = halving_job(found[-1], path, outputs=True, executor=executor)
+        run_job(job, run=run, executor=executor)
         _annotate(run, path, volume, level)
         found.append(output(run, path))
     return found
-
-
-def halving_job(
-    fine: Source,
-    path: str,
-    *,
-    outputs: bool,
-    core: Shape3 = HALVING_CORE,
-    target: Mapping[str, str] | None = None,
-) -> TileJob:
-    """Return the job that makes one level from the level before it.
-
-    Parameters
-    ----------
-    fine
-        Level to halve.
-    path
-        Array of the run's store that receives it, and name of the job.
-    outputs
-        Whether the run's store receives it; if not, `target` names the array that does.
-    """
-    z, y, x = fine.shape
-    return TileJob(
-        name=f"halve {path}",
-        plan=TilePlan(shape=(z, y, x), core=_clipped(core, (z, y, x)), halo=(HALVING_HALO,) * 3),
-        function=halve_tile,
-        inputs={"fine": fine},
-        outputs={path: OutputSpec(divisor=2)} if outputs else {},
-        parameters={"output": path, "target": dict(target) if target else None},
-        bytes_per_voxel=HALVING_BYTES_PER_VOXEL,
-    )
-
-
-def copy_job(
-    volume: Volume,
-    path: str,
-    *,
-    outputs: bool,
-    replace_nonfinite: float | None = None,
-    target: Mapping[str, str] | None = None,
-) -> TileJob:
-    """Return the job that copies a volume and counts what it holds."""
-    core = [COPY_CORE] * 3
-    core[volume.contiguous_axis] = COPY_LENGTH
-    plan_core = _clipped((core[0], core[1], core[2]), volume.shape)
-    return TileJob(
-        name=f"copy {path}",
-        plan=TilePlan(shape=volume.shape, core=plan_core, halo=(0, 0, 0)),
-        function=copy_tile,
-        inputs={"volume": volume},
-        outputs={path: OutputSpec()} if outputs else {},
-        parameters={
-            "output": path,
-            "target": dict(target) if target else None,
-            "replace_nonfinite": replace_nonfinite,
-        },
-        bytes_per_voxel=COPY_BYTES_PER_VOXEL,
-    )
-
-
-def copy_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult:
-    """Copy one core as float32 and count what it holds."""
-    values = inputs.core("volume")
-    row = count_voxels(values, inputs.tile.core, inputs.sources["volume"].shape)
-    values = replaced(values, parameters["replace_nonfinite"])
-    return _deliver(values, inputs.tile.core, parameters, row)
-
-
-def halve_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult:
-    """Halve one core."""
-    tile: Tile = inputs.tile
-    coarse = halve(inputs.block("fine"), missing=tile.missing)
-    place = OutputSpec(divisor=2).region(tile)
-    return _deliver(coarse, place, parameters, {})
-
-
-def count_voxels(
-    values: npt.NDArray[np.float32], region: Region, shape: tuple[int, ...]
-) -> dict[str, Any]:
-    """Return the row of one block: extremes and moments of finite voxels, and the others' count."""
-    finite = np.isfinite(values)
-    bad = values.size - int(finite.sum())
-    first = -1
-    if bad:
-        place = np.unravel_index(int(np.argmin(finite)), values.shape)
-        where = [int(i) + s.start for i, s in zip(place, region, strict=True)]
-        first = int(np.ravel_multi_index(where, shape))
-        values = values[finite]
-    wide = values.astype(np.float64).ravel()
-    return {
-        "minimum": np.float64(wide.min(initial=np.inf)),
-        "maximum": np.float64(wide.max(initial=-np.inf)),
-        "sum": np.float64(wide.sum()),
-        "squares": np.float64(np.dot(wide, wide)),
-        "nonfinite": np.int64(bad),
-        "first_nonfinite": np.int64(first),
-    }
-
-
-def replaced(values: npt.NDArray[np.float32], replacement: float | None) -> npt.NDArray[np.float32]:
-    """Put `replacement` where values are not finite; None leaves them."""
-    if replacement is None:
-        return values
-    return np.where(np.isfinite(values), values, np.float32(replacement))
 
 
 def summarise(table: Table, volume: Volume, *, replace_nonfinite: float | None) -> InputStatistics:
@@ -216,7 +118,7 @@ def summarise(table: Table, volume: Volume, *, replace_nonfinite: float | None) 
 
     Raises
     ------
-    InputError
+    NonFiniteError
         There are NaN or infinite voxels and nothing to replace them with.
     """
     bad = int(table.sum("nonfinite"))
@@ -224,7 +126,7 @@ def summarise(table: Table, volume: Volume, *, replace_nonfinite: float | None) 
     if bad and replace_nonfinite is None:
         firsts = table.columns["first_nonfinite"]
         z, y, x = np.unravel_index(int(firsts[firsts >= 0].min()), volume.shape)
-        raise InputError(
+        raise NonFiniteError(
             f"{volume.path} holds {bad} NaN or infinite voxels, the first at x, y, z = {x}, {y}, "
             f"{z} (counted from 0); mend the file, or replace them (distres convert "
             "--replace-nonfinite 0)"
@@ -256,7 +158,9 @@ def _ingest_finest(
             change=lambda values: replaced(values, replace_nonfinite),
         )
     else:
-        job = copy_job(volume, path, outputs=True, replace_nonfinite=replace_nonfinite)
+        job = copy_job(
+            volume, path, outputs=True, executor=executor, replace_nonfinite=replace_nonfinite
+        )
         table = run_job(job, run=run, executor=executor)
     statistics = summarise(table, volume, replace_nonfinite=replace_nonfinite)
     _annotate(run, path, volume, 0, statistics)
@@ -273,20 +177,6 @@ def _made_by_us(volume: Volume, levels: int) -> Sequence[Source]:
     return [volume.at_level(level) for level in range(volume.level, last)]
 
 
-def _deliver(
-    values: npt.NDArray[np.float32],
-    place: Region,
-    parameters: Mapping[str, Any],
-    row: Mapping[str, Any],
-) -> TileResult:
-    """Give values to the engine, or write them to the array of another store that is named."""
-    target = parameters["target"]
-    if target is None:
-        return TileResult(arrays={parameters["output"]: values}, row=row)
-    zarr.open_array(target["store"], path=target["path"], mode="r+")[place] = values
-    return TileResult(row=row)
-
-
 def _annotate(
     run: Run, path: str, volume: Volume, level: int, statistics: InputStatistics | None = None
 ) -> None:
@@ -298,7 +188,7 @@ def _annotate(
     zarr.open_array(run.store, path=path, mode="r+").attrs[OWN] = own
 
 
-def _clipped(core: Shape3, shape: Shape3) -> Shape3:
-    """Keep cores no larger than the volume needs, in whole chunks."""
-    z, y, x = (min(c, -(-n // 64) * 64) for c, n in zip(core, shape, strict=True))
-    return z, y, x
+def _describe_input(run: Run, name: str, volume: Volume) -> None:
+    """Keep place and header of an input in the run, also of one that stays where it lies."""
+    group = zarr.open_group(run.store, path=f"inputs/{name}", mode="a")
+    group.attrs[OWN] = {**describe(volume.grid, volume.header), "source": volume.identity()}

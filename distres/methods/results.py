@@ -22,7 +22,7 @@ from distres.io.omezarr import (
 )
 
 STORE = "run.zarr"
-_FINEST_INPUT = "inputs/half1/0"
+_INPUTS = ("inputs/half1", "inputs/map")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +120,21 @@ def is_image(path: str) -> bool:
 def _place(
     store: str, inner: str, arrays: Mapping[str, zarr.Array[Any]]
 ) -> tuple[Grid | None, MrcHeader | None]:
-    """Ask the array itself, then the run's first half, then the run's record."""
-    for name in (inner, _FINEST_INPUT):
-        if name in arrays:
-            grid, header = described(own_attributes(dict(arrays[name].attrs)))
+    """Ask the array itself, then the run's input, then the run's record."""
+    grid, header = described(own_attributes(dict(arrays[inner].attrs)))
+    if grid is not None:
+        return grid, header
+    root = zarr.open_group(store, mode="r")
+    for name in _INPUTS:
+        if name in root:
+            grid, header = described(own_attributes(dict(root[name].attrs)))
             if grid is not None:
                 return grid, header
     record = Path(store).parent / "run.json"
     if record.is_file():
-        grid = json.loads(record.read_text()).get("grid")
-        if isinstance(grid, Mapping):
-            known = {k: tuple(v) for k, v in grid.items() if isinstance(v, list)}
+        kept = json.loads(record.read_text()).get("grid")
+        if isinstance(kept, Mapping):
+            known = {k: tuple(v) for k, v in kept.items() if isinstance(v, list)}
             return Grid(**known), None
     return None, None
 

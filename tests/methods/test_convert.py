@@ -1,4 +1,5 @@
 import json
+import re
 import warnings
 
 import mrcfile
@@ -7,7 +8,7 @@ import pytest
 import zarr
 
 from distres.engine.cluster import Executor, open_executor
-from distres.errors import InputError, OutputExistsError, ResumeError, UsageError
+from distres.errors import ClusterError, InputError, OutputExistsError, ResumeError, UsageError
 from distres.io.volume import open_volume
 from distres.kernels.resample import HALVING_NAME, halve_volume
 from distres.methods import convert as module
@@ -158,9 +159,18 @@ def test_nan_is_refused_or_replaced(tmp_path, noise):
     volume = open_volume(noise, 1.5)
     with pytest.raises(InputError, match=r"1 NaN or infinite voxels, .* = 1, 2, 3 "):
         convert(volume, tmp_path / "a.zarr", HERE)
-    statistics = convert(volume, tmp_path / "b.zarr", HERE, replace_nonfinite=0.0)
+    assert not (tmp_path / "a.zarr").exists()
+    statistics = convert(volume, tmp_path / "a.zarr", HERE, replace_nonfinite=0.0)
     assert statistics.nonfinite == 1
-    assert open_volume(tmp_path / "b.zarr").read(ALL)[3, 2, 1] == 0.0
+    assert open_volume(tmp_path / "a.zarr").read(ALL)[3, 2, 1] == 0.0
+
+
+def test_too_little_memory_is_refused_with_what_is_enough(tmp_path, tall_map):
+    volume = open_volume(tall_map)
+    with pytest.raises(ClusterError, match=r"raise --memory to at least (\d+) MB") as caught:
+        convert(volume, tmp_path / "a.zarr", Executor(memory_bytes=450_000_000))
+    enough = int(re.search(r"least (\d+) MB", str(caught.value))[1]) + 1
+    convert(volume, tmp_path / "a.zarr", Executor(memory_bytes=enough * 10**6))
 
 
 @pytest.mark.cluster
