@@ -11,8 +11,8 @@ from distres.methods.fsc_survey import Survey
 # Mask-made correlation that is no longer small at the resolution reported (RELION warns there too).
 RANDOMISED_LIMIT = 0.1
 # A map that was masked before: this part of it is one and the same number. A ball in its cube
-# leaves 0.48, a particle more; integer maps of modest range stay below.
-CONSTANT_LIMIT = 0.2
+# leaves 0.48, a particle more; noise in whole numbers needs a deviation below 1.3 to reach it.
+CONSTANT_LIMIT = 0.3
 # Mean power of a coefficient near Nyquist over that of all: white noise as strong as a tenth of the
 # signal's standard deviation still gives 1e-2, a low-pass filter falls to float32 rounding, 1e-14.
 FILTERED_LIMIT = 1e-5
