@@ -177,6 +177,31 @@ def _open_address(profile: Profile, watcher: Watcher | None) -> Iterator[Executo
         )
 
 
+def executor_of(client: Any, *, watcher: Watcher | None = None) -> Executor:  # noqa: ANN401
+    """Compute with the workers of a Dask client that the caller has and keeps.
+
+    Raises
+    ------
+    ClusterError
+        It has no workers yet.
+    """
+    from distres.engine.address import measure_workers
+
+    workers, memory_bytes = measure_workers(client)
+    if not workers:
+        raise ClusterError(
+            f"the scheduler at {client.scheduler.address} has no workers yet; start some first"
+        )
+    return Executor(
+        client=client,
+        workers=workers,
+        memory_bytes=memory_bytes,
+        kind="client",
+        dashboard=client.dashboard_link or None,
+        watcher=watcher,
+    )
+
+
 # Kinds of places by the name a profile uses. Schedulers of computing centres are added here.
 FACTORIES: dict[str, Factory] = {
     "none": _open_none,

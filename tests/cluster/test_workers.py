@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from distres.engine.cluster import open_executor
+from distres.engine.cluster import executor_of, open_executor
 from distres.engine.estimate import estimate_job
 from distres.engine.run import Run
 from distres.engine.runner import run_job
@@ -27,6 +27,7 @@ def test_bits_do_not_depend_on_the_number_of_workers(tmp_path, make_job, everyth
     assert len({b"".join(b) for b in bits.values()}) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(tmp_path, make_job, everything):
     job = make_job(seconds=0.05, core=12)
     with open_executor() as executor:
@@ -84,6 +85,20 @@ def test_a_scheduler_that_others_run_can_be_joined(tmp_path, make_job, everythin
         run = Run.open(tmp_path / "run")
         table = run_job(make_job(core=16), run=run, executor=executor)
         assert len(table.tiles) == len(make_job(core=16).plan)
+
+
+def test_a_client_of_the_caller_is_used_and_left_open(tmp_path, make_job):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        executor = executor_of(client)
+        assert executor.workers == 2
+        table = run_job(make_job(core=16), run=Run.open(tmp_path / "run"), executor=executor)
+        assert (table.columns["threads"] == 1).all()
+        assert client.status == "running"
 
 
 def test_an_address_where_nobody_listens_is_refused(free_port):

@@ -1,0 +1,77 @@
+"""Clusters that cannot carry a run end it with a reason, never with a hang."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from distres.engine.cluster import open_executor
+from distres.engine.jobs import TileResult
+from distres.engine.run import Run
+from distres.engine.runner import run_job
+from distres.errors import ClusterError, TileError
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def greedy(inputs, parameters):
+    """Take more memory than the worker has, at one tile."""
+    if inputs.tile.index == 2:
+        block = np.ones(10**8)
+        time.sleep(1.5)
+        return TileResult(row={"sum": float(block.sum())})
+    return TileResult(row={"sum": 1.0})
+
+
+def test_a_tile_that_needs_too_much_memory_is_named_and_the_others_finish(tmp_path, make_job):
+    job = make_job(function=greedy, core=20, outputs={})
+    with (
+        open_executor("local", workers=2, memory_bytes=400_000_000) as executor,
+        pytest.raises(TileError, match=r"tile 2 .*worker died.*--memory") as caught,
+    ):
+        run_job(job, run=Run.open(tmp_path / "run"), executor=executor)
+    assert f"{len(job.plan) - 1} of {len(job.plan)} tiles are done" in str(caught.value)
+
+
+def test_a_scheduler_that_dies_ends_the_run_resumably(tmp_path, make_job, calls, free_port):
+    place = f"tcp://127.0.0.1:{free_port}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    options = ["--host", "127.0.0.1", "--port", str(free_port), "--no-dashboard"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    scheduler = subprocess.Popen([*dask, *options], env=environment, **quiet)
+    time.sleep(3)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", place, "--nthreads", "1"],
+        cwd=tmp_path,
+        env=environment,
+        **quiet,
+    )
+
+    def kill_scheduler(progress):
+        if progress.done >= 3:
+            scheduler.kill()
+
+    profile = tmp_path / "profile.toml"
+    profile.write_text(f'kind = "address"\naddress = "{place}"\npatience_seconds = 30\n')
+    try:
+        with open_executor(str(profile), watcher=kill_scheduler) as executor:
+            run, started = Run.open(tmp_path / "run"), time.monotonic()
+            with pytest.raises(ClusterError, match="scheduler is gone"):
+                run_job(make_job(seconds=0.2), run=run, executor=executor)
+            assert time.monotonic() - started < 90
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+    with open_executor() as executor:
+        run = Run.open(tmp_path / "run", resume=True)
+        table = run_job(make_job(seconds=0.2), run=run, executor=executor)
+    assert table.stats.resumed >= 3
