@@ -81,6 +81,8 @@ class ModelParameters:
             raise UsageError(f"the voxel size must be positive, not {self.voxel_size_angstrom}")
         if not self.snr > 0:
             raise UsageError(f"a signal-to-noise ratio must be positive, not {self.snr}")
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"a seed lies between 0 and 2^64 - 1, not {self.seed}")
         both = self.chain_b.keys() & self.chain_resolution_angstrom.keys()
         if both:
             raise UsageError(

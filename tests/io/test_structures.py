@@ -147,9 +147,10 @@ def test_capsid_density_turns_onto_itself(shared):
     radius = np.linalg.norm(capsid.atoms.positions_angstrom - centre, axis=1).max()
     edge = 2 * int(np.ceil(radius / 8) + 4)
     middle = np.full(3, edge / 2 * 8.0)
-    centred = capsid.atoms.moved(np.eye(3), middle - centre)
+    one_chain = capsid.atoms.select(capsid.chain_of == 0)
+    centred = one_chain.moved(np.eye(3), middle - centre)
     turn = rotation_of_copy(capsid, 23)
-    turned = capsid.atoms.moved(turn, middle - turn @ centre)
+    turned = one_chain.moved(turn, middle - turn @ centre)
 
     def smooth(k):
         # Wide enough that voxels of 8 A hold it: 1e-4 at Nyquist.

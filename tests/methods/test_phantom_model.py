@@ -141,6 +141,7 @@ def test_noise_has_the_strength_of_the_snr(two_balls, tmp_path):
         ({"chain_resolution_angstrom": {"A": 3.0}, "chain_b": {"A": 3.0}}, "one of them"),
         ({"b_factor": -1.0}, "0 or more"),
         ({"snr": 0.0}, "positive"),
+        ({"seed": -1}, "seed lies between"),
         ({"noise_sigma": -0.1}, "0 or more"),
     ],
 )
