@@ -30,6 +30,16 @@ from distres.methods.pyramid_tiles import (
 )
 from distres.methods.stream import made_by, open_streamed, stream
 
+__all__ = [
+    "InputStatistics",
+    "NonFiniteError",
+    "copy_job",
+    "default_levels",
+    "halving_job",
+    "ingest",
+    "summarise",
+]
+
 logger = logging.getLogger(__name__)
 
 LONGEST_SIDE_VOX = 512
