@@ -1,0 +1,84 @@
+"""Dry runs: what a chain of jobs would cost, with noise standing in for arrays not made yet."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from distres.engine.cluster import Executor
+from distres.engine.estimate import Estimate, estimate_job
+from distres.engine.jobs import Array, Json, TileJob
+from distres.engine.progress import format_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """White noise in the shape of an array that an earlier job will make."""
+
+    shape: tuple[int, ...]
+
+    def read(self, region: tuple[slice, ...]) -> Array:
+        """Return noise for a region of the last axes; leading axes are whole."""
+        sizes = (s.indices(n) for s, n in zip(region, self.shape[-len(region) :], strict=True))
+        shape = (*self.shape[: -len(region)], *(len(range(*size)) for size in sizes))
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+    def identity(self) -> dict[str, Json]:
+        """Say that it is no data."""
+        return {"kind": "noise", "shape": list(self.shape)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEstimate:
+    """What a chain of jobs would cost, job by job and in all."""
+
+    jobs: tuple[Estimate, ...]
+    workers: int
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return sum(job.seconds for job in self.jobs)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory one worker must have."""
+        return max(job.memory_bytes for job in self.jobs)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size of everything stored."""
+        return sum(job.disk_bytes for job in self.jobs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "seconds": self.seconds,
+            "memory_bytes_per_worker": self.memory_bytes,
+            "disk_bytes": self.disk_bytes,
+            "workers": self.workers,
+            "jobs": [asdict(job) for job in self.jobs],
+        }
+
+    def __str__(self) -> str:
+        total = (
+            f"in all: {format_seconds(self.seconds)}, {self.memory_bytes / 1e9:.2f} GB of memory a "
+            f"worker, {self.disk_bytes / 1e9:.2f} GB of disk"
+        )
+        return "\n".join([*(str(job) for job in self.jobs), total])
+
+
+def estimate_chain(jobs: Sequence[TileJob], executor: Executor) -> ChainEstimate:
+    """Try three tiles of every job; nothing is left behind.
+
+    Parameters
+    ----------
+    jobs
+        In order; a job repeated in the chain is tried once.
+    """
+    known: dict[str, Estimate] = {}
+    for job in jobs:
+        if job.name not in known:
+            known[job.name] = estimate_job(job, executor=executor)
+    return ChainEstimate(jobs=tuple(known[job.name] for job in jobs), workers=executor.workers)
