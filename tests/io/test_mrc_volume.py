@@ -2,6 +2,7 @@ import bz2
 import gzip
 import pickle
 import tracemalloc
+import warnings
 from itertools import permutations
 
 import mrcfile
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 
 from distres.errors import InputError, TrustWarning
 from distres.io.mrc_volume import MrcVolume, is_mrc_name, read_header, why_not_a_volume
+from distres.io.mrc_write import Statistics, build_header
 
 ALL = (slice(None),) * 3
+FLAT = Statistics(minimum=0.0, maximum=0.0, mean=0.0, rms=0.0)
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress}
 
 
@@ -189,3 +192,35 @@ def test_identity_changes_with_content_time_and_pixel_size(make_mrc, ramp):
 def test_names_of_mrc_files_are_known():
     assert all(map(is_mrc_name, ("a.mrc", "b.MAP", "c.map.gz", "d.rec", "e.st", "f.ccp4.bz2")))
     assert not any(map(is_mrc_name, ("a.zarr", "run", "b.pdb.gz")))
+
+
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 1) | st.integers(0, 40)),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_file_with_any_header_is_read_or_refused_and_takes_little_memory(make_mrc, changes):
+    path = make_mrc(np.zeros((6, 6, 6), np.float32))
+    raw = bytearray(path.read_bytes())
+    for word, value in changes:
+        raw[4 * word : 4 * word + 4] = value.to_bytes(4, "little")
+    path.write_bytes(raw)
+    tracemalloc.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrustWarning)
+            volume = MrcVolume.open(path, pixel_size_angstrom=2.0)
+        assert volume.read(ALL).shape == volume.shape
+        assert volume.identity()
+        build_header(volume.grid, volume.header, mode=2, statistics=FLAT)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 4_000_000
