@@ -50,7 +50,8 @@ class BlocresParameters:
     thresholds
         Correlations at which the resolution is read; all in one pass.
     box_angstrom, box_vox
-        Edge of the box, in one of the two units. It is made odd, except for Bsoft.
+        Edge of the box, in one of the two units. It is made odd, except for Bsoft. A whole run
+        takes six times the global resolution when neither is given.
     padding
         Zeros added to the box before the transform, in units of the box.
     step_vox
@@ -87,7 +88,7 @@ class BlocresParameters:
                 raise UsageError(f"a threshold lies between 0 and 1, not at {threshold}")
         if not self.thresholds or len(set(self.thresholds)) < len(self.thresholds):
             raise UsageError("give one or more thresholds, each once, for instance 0.5 and 0.143")
-        if (self.box_angstrom is None) == (self.box_vox is None):
+        if self.box_angstrom is not None and self.box_vox is not None:
             raise UsageError("give the box either in voxels or in angstrom")
         if not 0 <= self.padding <= 3:
             raise UsageError(f"a padding of {self.padding} boxes does not work; use 0 to 3")
@@ -109,6 +110,8 @@ class BlocresParameters:
             The box does not fit the volume.
         """
         spacing = grid.voxel_size_angstrom
+        if self.box_vox is None and self.box_angstrom is None:
+            raise UsageError("the size of the box is not known; give it in voxels or angstrom")
         if self.box_vox is not None:
             box = [self.box_vox] * 3
         else:

@@ -164,7 +164,6 @@ def test_unequal_voxels_take_a_box_of_equal_lengths(tmp_path):
 @pytest.mark.parametrize(
     "given",
     [
-        {"box_vox": None},
         {"box_angstrom": 20.0},
         {"thresholds": (0.5, 0.5)},
         {"thresholds": (1.5,)},
@@ -176,6 +175,12 @@ def test_unequal_voxels_take_a_box_of_equal_lengths(tmp_path):
 def test_parameters_that_make_no_sense_are_refused(given):
     with pytest.raises(UsageError):
         BlocresParameters(**{"box_vox": 11, **given})
+
+
+def test_a_box_must_be_known():
+    grid = Grid(shape=(40, 40, 40), voxel_size_angstrom=(1.0, 1.0, 1.0))
+    with pytest.raises(UsageError, match="not known"):
+        BlocresParameters().resolved(grid)
 
 
 def test_a_box_larger_than_the_volume_is_refused():

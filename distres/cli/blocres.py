@@ -1,0 +1,141 @@
+"""The command `distres blocres`."""
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from distres.cli import options as shared
+
+_PANEL = "Boxes"
+
+EPILOG = (
+    "Examples: [bold]distres blocres half1.mrc half2.mrc -m mask.mrc --box 25A[/bold] · "
+    "[bold]distres blocres half1.mrc half2.mrc --box 20 --step 4 --compat bsoft[/bold]"
+)
+
+
+class Compat(StrEnum):
+    """Programs whose rules can be followed."""
+
+    bsoft = "bsoft"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="blocres", context_settings=shared.COMMAND_SETTINGS, epilog=EPILOG)(blocres)
+
+
+def blocres(
+    context: typer.Context,
+    half1: shared.Half1,
+    half2: shared.Half2 = None,
+    mask: shared.Mask = None,
+    output: shared.Output = None,
+    pixel_size: shared.PixelSize = None,
+    threshold: shared.Thresholds = None,
+    resolution_range: shared.ResolutionRange = None,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            help="Edge of the box in voxels, or in angstrom with A: 21 or 25A. By default six "
+            "times the global resolution. Smaller boxes read too fine, larger ones blur.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            help="Voxels between boxes; what lies between is interpolated. By default a sixth of "
+            "the box; 1 computes every voxel.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    padding: Annotated[
+        float,
+        typer.Option(
+            help="Zeros added to the box, in boxes. It interpolates shells, and adds no detail.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 0.5,
+    false_positive: Annotated[
+        float,
+        typer.Option(
+            help="Share of pure noise that may pass one shell: raises thresholds that are lower.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 0.02,
+    compat: Annotated[
+        Compat | None,
+        typer.Option(
+            help="Follow another program's rules: bsoft takes its window, its even boxes, its "
+            "padding and the last crossing.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    cluster: shared.Cluster = "local",
+    workers: shared.Workers = None,
+    memory: shared.Memory = None,
+    tile: shared.TileEdge = None,
+    device: shared.Device = "auto",
+    resume: shared.Resume = False,
+    overwrite: shared.Overwrite = False,
+    pictures: Annotated[
+        bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
+    ] = True,
+    as_json: shared.AsJson = False,
+    log_file: shared.LogFile = None,
+    config: shared.Config = None,
+    write_config: shared.WriteConfig = None,
+) -> None:
+    """Measure the local resolution as the FSC inside a box around every voxel.
+
+    Boxes are windowed, with the local mean taken out, and correlated exactly; the resolution is
+    the first crossing of the threshold that lasts.
+    """
+    shared.save_config(context)
+    from distres.cli.logs import start_logging
+    from distres.methods.blocres import BlocresParameters
+    from distres.methods.blocres_run import compute_blocres
+
+    start_logging(log_file)
+    chosen = BlocresParameters(
+        thresholds=tuple(threshold or (0.5, 0.143)),
+        **_box(box),
+        step_vox=step,
+        padding=padding,
+        finest_angstrom=min(resolution_range) if resolution_range else None,
+        false_positive=false_positive,
+        compat=None if compat is None else compat.value,
+        device=device,
+    )
+    done = compute_blocres(half1, half2, chosen, shared.run_options(context))
+    if pictures:
+        from distres.report.draw import draw_run
+
+        draw_run(done.directory)
+    if as_json:
+        typer.echo(json.dumps(done.summary(), indent=2))
+    else:
+        from distres.report.record import RunRecord
+        from distres.report.summary import summary_text
+
+        typer.echo(summary_text(RunRecord.load(done.directory)))
+
+
+def _box(text: str | None) -> dict[str, Any]:
+    """Read ``21`` (voxels) or ``25A`` (angstrom)."""
+    from distres.errors import UsageError
+
+    if text is None:
+        return {}
+    number = text.strip().rstrip("AaÅ").strip()
+    try:
+        if number != text.strip():
+            return {"box_angstrom": float(number)}
+        return {"box_vox": int(number)}
+    except ValueError:
+        raise UsageError(
+            f"'{text}' is no size of a box; write voxels as 21 or angstrom as 25A"
+        ) from None

@@ -1,0 +1,152 @@
+"""A whole run of the box FSC: inputs, box, mask, crossings, maps, record."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import zarr
+
+from distres.engine.jobs import Source, ZarrSource
+from distres.errors import UsageError
+from distres.io.omezarr import OWN, OmeZarrVolume
+from distres.io.volume import Grid, VolumeLike
+from distres.methods.blocres import BOX_PER_RESOLUTION, BlocresParameters, run_blocres
+from distres.methods.dataset import open_run
+from distres.methods.fsc import FscParameters, compute_fsc
+from distres.methods.localfsc_run import bring_mask
+from distres.methods.mask import search_level
+from distres.methods.options import RunOptions
+from distres.methods.products import Arrays, finish, summary
+from distres.methods.pyramid import ingest
+from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
+
+METHOD = "blocres"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocresRun:
+    """A finished run: its directory and record."""
+
+    directory: Path
+    record: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a script wants to know, as JSON values."""
+        return summary(self.directory, self.record)
+
+    def dataset(self, *, load: bool = False) -> xr.Dataset:
+        """Open the result, lazily unless `load`."""
+        return open_run(self.directory, load=load)
+
+
+def compute_blocres(
+    half1: VolumeLike,
+    half2: VolumeLike | None,
+    parameters: BlocresParameters,
+    options: RunOptions,
+) -> BlocresRun:
+    """Compute the box FSC of two half maps and write everything that comes of it.
+
+    Parameters
+    ----------
+    half1, half2
+        Paths, addresses, arrays or volumes; half 2 is found by name when it is None.
+    parameters
+        Choices of the method; without a box, six times the global resolution at 0.143.
+    options
+        Mask, places and resources.
+
+    Raises
+    ------
+    InputError
+        The inputs cannot be used, see `open_half_maps`.
+    UsageError
+        The box does not fit the volume.
+    OutputExistsError
+        The directory holds a run.
+    """
+    maps = open_half_maps(half1, half2, options)
+    grid = maps.half1.grid
+    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        global_angstrom = _global_resolution(session, maps)
+        if parameters.box_angstrom is None and parameters.box_vox is None:
+            parameters = replace(parameters, box_angstrom=_default_box(global_angstrom, grid))
+        parameters.resolved(grid)
+        levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+        first = ingest(maps.half1, session.run, "half1", session.executor, levels)
+        second = ingest(maps.half2, session.run, "half2", session.executor, levels)
+        mask = bring_mask(session, maps, first, second)
+        result = run_blocres(
+            first[0],
+            second[0],
+            grid,
+            session.run,
+            session.executor,
+            parameters,
+            means=[_mean(first[0]), _mean(second[0])],
+            mask=mask.source,
+            occupancy=mask.occupancy,
+            tile=options.tile_vox,
+        )
+        record = finish(
+            session,
+            maps,
+            method=METHOD,
+            thresholds=parameters.thresholds,
+            parameters={
+                **asdict(parameters),
+                "resolved": result.parameters,
+                "mask": {"kind": mask.kind, **mask.parameters},
+            },
+            arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
+            extra={
+                "blocres": {"boxes": result.boxes, "global_resolution_angstrom": global_angstrom},
+                "mask_statistics": mask.statistics,
+            },
+        )
+        return BlocresRun(directory=session.run.directory, record=record)
+
+
+def _global_resolution(session: Session, maps: HalfMaps) -> float | None:
+    """Measure the global FSC; what it finds wrong with the halves becomes the run's warnings."""
+    result = compute_fsc(
+        maps.half1,
+        maps.half2,
+        maps.mask,
+        FscParameters(),
+        session.run,
+        session.executor,
+        tile_vox=session.options.tile_vox,
+    )
+    for finding in result.findings:
+        session.warn(finding.message)
+    headline = result.headline
+    if headline.resolution_angstrom is None and headline.state != "never above":
+        return float(1 / result.shells.nyquist_per_angstrom)
+    return headline.resolution_angstrom
+
+
+def _default_box(global_angstrom: float | None, grid: Grid) -> float:
+    if global_angstrom is None:
+        raise UsageError(
+            "the halves correlate nowhere, so no box follows from their resolution; give --box"
+        )
+    box = BOX_PER_RESOLUTION * global_angstrom
+    extent = min(n * step for n, step in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
+    if box > extent / 2:
+        raise UsageError(
+            f"the halves correlate to {global_angstrom:.1f} A only, which asks for a box of "
+            f"{box:.0f} A in a volume of {extent:.0f} A; give --box if that is what you want"
+        )
+    return box
+
+
+def _mean(source: Source) -> float:
+    """Return the mean that was counted when the input was read."""
+    if isinstance(source, OmeZarrVolume):
+        return float(dict(source.statistics).get("mean", 0.0))
+    if isinstance(source, ZarrSource):
+        attributes: Any = zarr.open_array(source.store, path=source.path, mode="r").attrs.get(OWN)
+        return float(attributes["statistics"]["mean"])
+    return 0.0
