@@ -14,6 +14,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,dashboard]'
 	touch $(STAMP)
 
+# Two half maps of a particle whose four quadrants fade at different resolutions, and what distres
+# says of them. Everything lands in demo/, which is made anew each time.
+demo: $(STAMP)
+	rm -rf demo
+	$(BIN)/distres phantom blob --shape 128 --seed 1 -o demo/input
+	$(BIN)/distres localfsc demo/input/blob_half1.mrc -o demo/localfsc --workers 2
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow'
 

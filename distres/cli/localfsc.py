@@ -96,17 +96,13 @@ def localfsc(
         typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
         return
     done = localfsc_run.compute_localfsc(half1, half2, chosen, options)
-    if pictures:
-        from distres.report.draw import draw_run
-
-        draw_run(done.directory)
+    first = done.record["inputs"]["half1"]["path"]
+    drawn = shared.draw(done.directory, done.density, first) if pictures else []
     if as_json:
-        typer.echo(json.dumps(done.summary(), indent=2))
+        summary = done.summary() | {"pictures": [str(path) for path in drawn]}
+        typer.echo(json.dumps(summary, indent=2))
     else:
-        from distres.report.record import RunRecord
-        from distres.report.summary import summary_text
-
-        typer.echo(summary_text(RunRecord.load(done.directory)))
+        shared.show_summary(done.directory, drawn)
 
 
 def _bands(step: float | None, fine: float | None) -> dict[str, Any]:

@@ -79,14 +79,14 @@ def find_crossings(
     Returns
     -------
     frequency
-        (n,) float32 in 1/length: NaN for curves that are never above, Nyquist for curves that
-        never go below.
+        (n,) float32 in 1/length: NaN for curves that are never above, Nyquist for curves whose
+        fit does not cross before.
     level
         (n,) float32 threshold in force at the crossing.
     """
     level = torch.from_numpy(np.asarray(levels, np.float32)).to(curves.device)
     frequency, place = sustained_crossing(curves, model, level)
-    found = torch.isfinite(frequency) & (frequency < model.nyquist)
+    found = torch.isfinite(frequency)
     at = level[place]
     if bool(found.any()):
         index = torch.nonzero(found).view(-1)
@@ -105,7 +105,7 @@ def sustained_crossing(
     Returns
     -------
     frequency
-        (n,) float32, NaN or Nyquist as in `find_crossings`.
+        (n,) float32: NaN for curves never above, the last band's for curves above to the end.
     place
         (n,) int64, the last band below that frequency.
     """
@@ -130,9 +130,7 @@ def sustained_crossing(
         best = torch.where(better, peak, best)
         over |= best - summed > SUSTAIN_OCTAVES * level[j]
         last = now
-    ends = (where >= float(octaves[-1]) - 1e-6) & (last > 0)
-    frequency = torch.exp2(where)
-    return torch.where(ends, model.nyquist, frequency), place
+    return torch.exp2(where), place
 
 
 def fit_crossing(

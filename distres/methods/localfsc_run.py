@@ -9,6 +9,7 @@ import xarray as xr
 
 from distres.engine.jobs import Source, TileJob
 from distres.io.volume import Grid, VolumeLike
+from distres.kernels.localcorrelation import STRIDE
 from distres.methods.dataset import open_run
 from distres.methods.localfsc import LocalFscResult, localfsc_jobs, run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, levels_wanted
@@ -24,10 +25,21 @@ METHOD = "localfsc"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFscRun:
-    """A finished run: its directory and record."""
+    """A finished run.
+
+    Attributes
+    ----------
+    directory
+        Where it lies.
+    record
+        What ``run.json`` says.
+    density
+        Both half maps, for pictures.
+    """
 
     directory: Path
     record: dict[str, Any]
+    density: tuple[Source, ...]
 
     def summary(self) -> dict[str, Any]:
         """Return what a script wants to know, as JSON values."""
@@ -83,7 +95,9 @@ def compute_localfsc(
             tile=options.tile_vox,
         )
         record = _finish(session, maps, parameters, mask, result)
-        return LocalFscRun(directory=session.run.directory, record=record)
+        return LocalFscRun(
+            directory=session.run.directory, record=record, density=(first[0], second[0])
+        )
 
 
 def pyramid_levels(grid: Grid, parameters: LocalFscParameters, *, masked: bool) -> int:
@@ -119,8 +133,15 @@ def _finish(
         method=METHOD,
         thresholds=parameters.thresholds,
         parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-        arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
-        extra={"localfsc": result.as_json(), "mask_statistics": mask.statistics},
+        arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
+        extra={
+            "localfsc": {
+                **result.as_json(),
+                "curves": {str(level): path for level, path in result.curves.items()},
+                "curve_stride": STRIDE,
+            },
+            "mask_statistics": mask.statistics,
+        },
     )
 
 
@@ -138,9 +159,16 @@ def dry_run(
         jobs: list[TileJob] = []
         for name, volume in (("half1", maps.half1), ("half2", maps.half2)):
             if volume.random_access:
-                jobs.append(copy_job(volume, f"inputs/{name}/0", outputs=True))
+                jobs.append(
+                    copy_job(volume, f"inputs/{name}/0", executor=session.executor, outputs=True)
+                )
             jobs += [
-                halving_job(_stand_in(grid, level - 1), f"inputs/{name}/{level}", outputs=True)
+                halving_job(
+                    _stand_in(grid, level - 1),
+                    f"inputs/{name}/{level}",
+                    executor=session.executor,
+                    outputs=True,
+                )
                 for level in range(1, levels)
             ]
         stand_ins = [_stand_in(grid, level) for level in range(levels)]

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from distres.errors import UsageError
 
@@ -42,7 +43,7 @@ class RunOptions:
     pixel_size_angstrom
         Overrides the voxel size of all inputs.
     mask
-        Mask file; None makes one.
+        Path, address or array of a mask; None makes one.
     cluster
         ``none`` (this process), ``local``, a scheduler address, or a profile file.
     workers
@@ -59,11 +60,13 @@ class RunOptions:
         Plan, try three tiles, report, and stop.
     argv
         The command line, for the record.
+    client
+        A Dask client to compute with, instead of what `cluster` says.
     """
 
     output: Path | None = None
     pixel_size_angstrom: float | None = None
-    mask: str | None = None
+    mask: Any = None
     cluster: str = "none"
     workers: int | None = None
     memory_bytes: int | None = None
@@ -73,6 +76,7 @@ class RunOptions:
     overwrite: bool = False
     dry_run: bool = False
     argv: tuple[str, ...] = field(default=())
+    client: Any = None
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:

@@ -1,7 +1,7 @@
 """What every local-resolution method ends with: statistics, MRC files, record, Dataset."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,13 @@ class Survey:
         counts = self.counts[threshold]
         if not counts.sum():
             return float("nan")
-        cumulative = np.concatenate([[0], np.cumsum(counts)]).astype(np.float64)
-        filled = np.concatenate([[True], counts > 0])
-        return float(
-            np.interp(percent / 100 * counts.sum(), cumulative[filled], BIN_EDGES_ANGSTROM[filled])
-        )
+        wanted = percent / 100 * counts.sum()
+        cumulative = np.cumsum(counts)
+        # The first bin that reaches the wanted count; empty bins are never it.
+        index = int(np.searchsorted(cumulative, max(wanted, 1)))
+        share = (wanted - (cumulative[index] - counts[index])) / counts[index]
+        low, high = BIN_EDGES_ANGSTROM[index : index + 2]
+        return float(low + max(share, 0.0) * (high - low))
 
     def statistics(self, threshold: int) -> dict[str, Any]:
         """Return what a summary shows, in angstrom."""
@@ -145,7 +147,7 @@ class Arrays:
     locres: str = "locres"
     flags: str = "flags"
     mask: str = "mask"
-    extra: Mapping[str, str]
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def export_maps(
@@ -228,7 +230,7 @@ def finish(
         inputs=maps.volumes,
         parameters=parameters,
         results=results,
-        warnings=session.warnings,
+        warnings=[*maps.notes, *session.warnings],
         executor=session.executor,
         stopwatch=session.stopwatch,
         argv=session.options.argv,

@@ -88,13 +88,15 @@ def make_record(
         "method": method,
         "version": __version__,
         "argv": list(argv),
-        "inputs": {name: volume.identity() for name, volume in inputs.items()},
+        "inputs": {
+            name: {"path": volume.path, **volume.identity()} for name, volume in inputs.items()
+        },
         "grid": describe_grid(grid),
         "parameters": dict(parameters),
         **results,
         "warnings": list(warnings),
         "cluster": {
-            "kind": "none" if executor.client is None else "dask",
+            "kind": executor.kind,
             "workers": executor.workers,
             "memory_bytes_per_worker": executor.memory_bytes,
         },

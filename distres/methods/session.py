@@ -1,14 +1,17 @@
 """What every method does first: open and check its inputs, its run directory and its workers."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from distres.engine.address import measure_workers
 from distres.engine.cluster import Executor, open_executor
 from distres.engine.run import Run
+from distres.errors import DistresWarning
 from distres.io.halves import open_halves
 from distres.io.names import stem_of
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
@@ -20,12 +23,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfMaps:
-    """Two half maps on one grid, and the user's mask on the same grid if there is one."""
+    """Two half maps on one grid, and the user's mask on the same grid if there is one.
+
+    Attributes
+    ----------
+    half1, half2, mask
+        The volumes.
+    stem
+        What names of outputs start with.
+    notes
+        What opening them warned of.
+    """
 
     half1: Volume
     half2: Volume
     mask: Volume | None
     stem: str
+    notes: tuple[str, ...] = ()
 
     @property
     def volumes(self) -> dict[str, Volume]:
@@ -49,13 +63,24 @@ def open_half_maps(half1: VolumeLike, half2: VolumeLike | None, options: RunOpti
     InputError
         A file cannot be read, the halves are identical, or shapes, voxel sizes or positions differ.
     """
-    pair = open_halves(half1, half2, options.pixel_size_angstrom)
-    logger.info("half maps: %s and %s (%s)", pair.first.path, pair.second.path, pair.rule)
-    mask = None
-    if options.mask is not None:
-        mask = open_volume(options.mask, options.pixel_size_angstrom)
-        require_same_grid(pair.first, mask)
-    return HalfMaps(half1=pair.first, half2=pair.second, mask=mask, stem=stem_of(pair.first.path))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DistresWarning)
+        pair = open_halves(half1, half2, options.pixel_size_angstrom)
+        logger.info("half maps: %s and %s (%s)", pair.first.path, pair.second.path, pair.rule)
+        mask = None
+        if options.mask is not None:
+            mask = open_volume(options.mask, options.pixel_size_angstrom)
+            require_same_grid(pair.first, mask)
+    notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    for note in notes:
+        logger.warning("%s", note)
+    return HalfMaps(
+        half1=pair.first,
+        half2=pair.second,
+        mask=mask,
+        stem=stem_of(pair.first.path),
+        notes=notes,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,9 +111,7 @@ def open_session(options: RunOptions, *, default_output: str) -> Iterator[Sessio
     stopwatch = Stopwatch()
     with (
         _open_run(options, default_output) as run,
-        open_executor(
-            options.cluster, workers=options.workers, memory_bytes=options.memory_bytes
-        ) as executor,
+        _open_workers(options) as executor,
     ):
         if executor.dashboard:
             logger.info("Dask dashboard: %s", executor.dashboard)
@@ -108,3 +131,21 @@ def _open_run(options: RunOptions, default_output: str) -> Iterator[Run]:
         Run.open(Path(place) / "run") as run,
     ):
         yield run
+
+
+@contextmanager
+def _open_workers(options: RunOptions) -> Iterator[Executor]:
+    """Use the caller's client, or open what the options say."""
+    if options.client is None:
+        with open_executor(
+            options.cluster, workers=options.workers, memory_bytes=options.memory_bytes
+        ) as executor:
+            yield executor
+        return
+    workers, memory_bytes = measure_workers(options.client)
+    yield Executor(
+        client=options.client,
+        workers=max(workers, 1),
+        memory_bytes=options.memory_bytes or memory_bytes,
+        kind="client",
+    )

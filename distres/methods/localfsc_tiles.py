@@ -1,0 +1,242 @@
+"""Tile functions of the local FSC: curves on one level, then crossings at every voxel."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distres.engine.jobs import Array, TileInputs, TileResult
+from distres.engine.tiles import Region
+from distres.kernels.bandfilter import Faces
+from distres.kernels.bands import Band
+from distres.kernels.crossing import CurveModel, find_crossings
+from distres.kernels.localcorrelation import STRIDE, Windows, correlation_curves, windowed
+from distres.methods.products import (
+    FLAG_BORDER,
+    FLAG_NEVER_ABOVE,
+    FLAG_NYQUIST,
+    FLAG_OUTSIDE,
+    FLAG_RANGE_END,
+)
+
+LOCRES = "locres"
+FLAGS = "flags"
+# Curves fitted at a time: the fit holds some forty arrays of 8 bands each.
+FIT_BATCH = 1 << 16
+
+Parameters = Mapping[str, Any]
+FloatArray = npt.NDArray[np.float32]
+
+
+def curves_path(level: int) -> str:
+    """Return where the curves of one level lie in the run's store."""
+    return f"localfsc/curves/{level}"
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def bands_of(values: Sequence[Mapping[str, Any]]) -> list[Band]:
+    """Return bands from their JSON form."""
+    return [Band(**value) for value in values]
+
+
+def curve_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Measure all bands of one level at every second voxel of a tile.
+
+    Parameters
+    ----------
+    inputs
+        ``half1`` and ``half2`` on this level.
+    parameters
+        ``bands``, ``windows``, ``spacing_angstrom`` (z, y, x) of the level, ``output``, ``device``.
+    """
+    tile = inputs.tile
+    device = pick_device(parameters["device"])
+    shape = inputs.sources["half1"].shape[-3:]
+    ends = [(s.start == 0, s.stop == n) for s, n in zip(tile.read, shape, strict=True)]
+    faces: Faces = (ends[0], ends[1], ends[2])
+    halves = [_tensor(inputs.block(name), device) for name in ("half1", "half2")]
+    dz, dy, dx = parameters["spacing_angstrom"]
+    curves = correlation_curves(
+        halves[0],
+        halves[1],
+        spacing=(dz, dy, dx),
+        bands=bands_of(parameters["bands"]),
+        windows=Windows(**parameters["windows"]),
+        faces=faces,
+    )
+    z, y, x = (
+        slice((c.start - r.start) // STRIDE, -(-(c.stop - r.start) // STRIDE))
+        for c, r in zip(tile.core, tile.read, strict=True)
+    )
+    core = curves[:, z, y, x].to("cpu", torch.float16).numpy()
+    return TileResult(arrays={parameters["output"]: core})
+
+
+def _tensor(block: Array, device: torch.device) -> torch.Tensor:
+    values = np.ascontiguousarray(block, dtype=np.float32)
+    # A few NaN voxels must not spread through the transform over the whole tile.
+    return torch.from_numpy(np.nan_to_num(values, copy=False)).to(device)
+
+
+def crossing_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Find the resolution of every voxel of a tile for all thresholds.
+
+    Curves are interpolated to every second voxel, the crossing is found there, and its logarithm
+    is interpolated to all voxels: the windows are wider than that everywhere.
+
+    Parameters
+    ----------
+    inputs
+        ``curves_<level>`` for every level; perhaps ``mask``.
+    parameters
+        ``shape``, ``spacing_angstrom`` (z, y, x), ``bands``, ``levels`` (thresholds, bands):
+        thresholds in force; ``range_per_angstrom`` (low, high); ``border_wavelengths``; ``device``.
+    """
+    tile = inputs.tile
+    device = pick_device(parameters["device"])
+    inside = inputs.core("mask") > 0 if "mask" in inputs else np.ones(tile.core_shape, bool)
+    bands = bands_of(parameters["bands"])
+    locres = np.full((len(parameters["levels"]), *tile.core_shape), np.nan, np.float32)
+    flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
+    if not inside.any():
+        return TileResult(arrays={LOCRES: locres, FLAGS: flags})
+    curves = _curves_at_nodes(inputs, parameters, device)
+    wanted = _nodes_near(inside, curves.shape[1:])
+    index = torch.from_numpy(np.flatnonzero(wanted)).to(device)
+    model = CurveModel.of(bands, device)
+    faces = _distance_to_faces(tile.core, parameters["shape"], parameters["spacing_angstrom"])
+    for place, levels in enumerate(parameters["levels"]):
+        nodes = torch.full(wanted.shape, float("nan"), device=device)
+        for first in range(0, len(index), FIT_BATCH):
+            part = index[first : first + FIT_BATCH]
+            batch = curves.view(len(bands), -1).index_select(1, part)
+            nodes.view(-1)[part] = find_crossings(batch, model, levels)[0]
+        voxels = _at_voxels(nodes, tile.core_shape).cpu().numpy()
+        _answer(voxels, inside, faces, parameters, locres[place], flags[place])
+    return TileResult(arrays={LOCRES: locres, FLAGS: flags})
+
+
+def _curves_at_nodes(
+    inputs: TileInputs, parameters: Parameters, device: torch.device
+) -> torch.Tensor:
+    """Interpolate the curves of all levels to every second voxel from the core's first to its end.
+
+    Returns
+    -------
+    (bands, z, y, x) float32; one node beyond the core's last voxel where the volume goes on.
+    """
+    core = inputs.tile.core
+    targets = [
+        np.arange(s.start, min(s.stop, -(-n // STRIDE) * STRIDE - 1) + 1, STRIDE)
+        for s, n in zip(core, parameters["shape"], strict=True)
+    ]
+    parts: list[torch.Tensor] = []
+    for level in sorted({band["level"] for band in parameters["bands"]}, reverse=True):
+        source = inputs.sources[f"curves_{level}"]
+        step = STRIDE << level
+        region, matrices = [], []
+        for target, n in zip(targets, source.shape[-3:], strict=True):
+            first = min(int(target[0]) // step, n - 1)
+            last = min(-(-int(target[-1]) // step), n - 1)
+            region.append(slice(first, last + 1))
+            matrices.append(_interpolation(target / step - first, last + 1 - first, device))
+        values = np.asarray(source.read(tuple(region)), np.float32)
+        parts.extend(windowed(band, matrices) for band in torch.from_numpy(values).to(device))
+    return torch.stack(parts)
+
+
+def _interpolation(
+    place: npt.NDArray[np.float64], count: int, device: torch.device
+) -> torch.Tensor:
+    """Return the matrix of linear interpolation at `place` between `count` values."""
+    place = np.clip(place, 0, count - 1)
+    lower = np.minimum(place.astype(np.int64), max(count - 2, 0))
+    matrix = np.zeros((len(place), count), np.float32)
+    rows = np.arange(len(place))
+    matrix[rows, lower] = 1 - (place - lower)
+    if count > 1:
+        matrix[rows, lower + 1] = place - lower
+    return torch.from_numpy(matrix).to(device)
+
+
+def _nodes_near(inside: npt.NDArray[np.bool_], nodes: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Tell which nodes a voxel of the mask is interpolated from."""
+    near = inside
+    for axis, count in enumerate(nodes):
+        moved = np.moveaxis(near, axis, 0)
+        wanted = np.zeros((count, *moved.shape[1:]), bool)
+        even, odd = moved[::STRIDE], moved[1::STRIDE]
+        wanted[: len(even)] = even
+        wanted[: len(odd)] |= odd
+        after = odd[: count - 1]
+        wanted[1 : len(after) + 1] |= after
+        near = np.moveaxis(wanted, 0, axis)
+    return np.ascontiguousarray(near)
+
+
+def _at_voxels(nodes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Interpolate log frequencies from nodes to voxels, among the nodes that have one."""
+    known = torch.isfinite(nodes)
+    weight = known.to(torch.float32)
+    value = torch.where(known, torch.log(nodes), 0.0)
+    for axis, n in enumerate(shape):
+        weight, value = _doubled(weight, axis, n), _doubled(value, axis, n)
+    # Fewer than half of the neighbours have a crossing: neither has the voxel.
+    return torch.where(weight >= 0.5, torch.exp(value / weight.clamp_(min=1e-6)), torch.nan)
+
+
+def _doubled(values: torch.Tensor, axis: int, n: int) -> torch.Tensor:
+    """Return `n` values along an axis: the given ones and, between two of them, their mean."""
+    moved = values.movedim(axis, 0)
+    out = moved.new_empty((n, *moved.shape[1:]))
+    out[::2] = moved[: -(-n // 2)]
+    odd = n // 2
+    after = torch.cat([moved[1:], moved[-1:]])[:odd]
+    out[1::2] = (moved[:odd] + after) / 2
+    return out.movedim(0, axis)
+
+
+def _distance_to_faces(
+    core: Region, shape: Sequence[int], spacing_angstrom: Sequence[float]
+) -> FloatArray:
+    """Return the distance in angstrom from each voxel to the nearest face of the volume."""
+    nearest: FloatArray = np.full(tuple(s.stop - s.start for s in core), np.inf, np.float32)
+    for axis, (part, n, step) in enumerate(zip(core, shape, spacing_angstrom, strict=True)):
+        place = np.arange(part.start, part.stop)
+        distance = (np.minimum(place, n - 1 - place) * step).astype(np.float32)
+        along = distance.reshape([-1 if a == axis else 1 for a in range(3)])
+        nearest = np.minimum(nearest, along)
+    return nearest
+
+
+def _answer(
+    frequency: FloatArray,
+    inside: npt.NDArray[np.bool_],
+    faces_angstrom: FloatArray,
+    parameters: Parameters,
+    locres: FloatArray,
+    flags: npt.NDArray[np.uint8],
+) -> None:
+    """Fill the resolution and the flags of one threshold from crossing frequencies."""
+    low, high = parameters["range_per_angstrom"]
+    nyquist = parameters["bands"][0]["nyquist"]
+    known = np.isfinite(frequency)
+    with np.errstate(invalid="ignore"):
+        beyond = (frequency > high * (1 + 1e-6)) | (frequency < low * (1 - 1e-6))
+        ends = frequency >= nyquist * (1 - 1e-5)
+        limited = np.clip(frequency, low, high)
+        border = faces_angstrom * limited < parameters["border_wavelengths"]
+    bits = np.where(known, 0, FLAG_NEVER_ABOVE).astype(np.uint8)
+    bits |= np.where(known & ends, FLAG_NYQUIST, 0).astype(np.uint8)
+    bits |= np.where(known & border, FLAG_BORDER, 0).astype(np.uint8)
+    bits |= np.where(known & beyond, FLAG_RANGE_END, 0).astype(np.uint8)
+    locres[...] = np.where(inside & known, 1 / limited, np.nan)
+    flags[...] = np.where(inside, bits, FLAG_OUTSIDE)
