@@ -69,6 +69,8 @@ def export_array(
     OutputExistsError
         The file exists and `overwrite` is false.
     """
+    if header is not None and header.extended_bytes:
+        logger.info("%s: the source's extended header is not copied", path)
     blocks = _filled(source, grid, lead) if fill else _plain(source, grid, lead)
     finite = (
         (region, np.where(np.isnan(values), np.float32(background), values))

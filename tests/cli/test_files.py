@@ -8,8 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from distres.cli.files import register
+from distres.engine.cluster import Executor
+from distres.engine.run import Run
 from distres.errors import InputError, OutputExistsError
 from distres.io.volume import open_volume
+from distres.methods.pyramid import ingest
 
 ALL = (slice(None),) * 3
 app = typer.Typer()
@@ -71,6 +74,19 @@ def test_convert_and_export_round_trip(tmp_path, make_mrc, ramp):
     assert volume.header.mode == 12
     assert volume.header.nstart == (1, 2, 3)
     np.testing.assert_array_equal(volume.read(ALL), ramp)  # integers below 2048 fit float16
+
+
+def test_info_of_a_run_lists_its_arrays_and_says_whether_it_is_finished(tmp_path, make_mrc, ramp):
+    with Run.open(tmp_path / "run") as run:
+        ingest(open_volume(make_mrc(ramp)), run, "half1", Executor(memory_bytes=2 << 30), 1)
+        unfinished = json.loads(call("info", run.directory, "--json"))
+        assert "not finished" in unfinished["notices"][0]
+        run.write_record({"method": "localfsc", "statistics": {"0.5": {"median": 3.2}}})
+    found = json.loads(call("info", tmp_path / "run", "--json"))
+    assert found["method"] == "localfsc"
+    assert found["statistics"]["0.5"]["median"] == 3.2
+    assert found["arrays"]["inputs/half1/0"]["shape_zyx"] == [5, 6, 7]
+    assert found["arrays"]["inputs/half1/0"]["statistics"]["maximum"] == ramp.max()
 
 
 def test_other_programs_names_of_options_work(tmp_path, make_mrc, ramp):
