@@ -18,6 +18,7 @@ import psutil
 from distres.engine import runner
 from distres.engine.cluster import open_executor
 from distres.engine.jobs import TileInputs, TileJob, TileResult
+from distres.engine.packer import Packer
 from distres.engine.progress import Progress
 from distres.engine.run import Run
 from distres.engine.tiles import TilePlan
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--no-packing", action="store_true", help="one task a tile")
     options = parser.parse_args()
     if options.no_packing:
-        runner.Packer.most = 1
+        Packer.most = 1
     trace = MemoryTrace()
     plan = TilePlan(shape=(1, 1, options.tiles), core=(1, 1, 1), halo=(0, 0, 0))
     job = TileJob(name="nothing", plan=plan, function=nothing, inputs={})

@@ -59,8 +59,13 @@ class RunLock:
             return
 
 
-def hold(directory: Path) -> None:
+def hold(directory: Path) -> bool:
     """Take the lock of `directory` for this process; holding it already is fine.
+
+    Returns
+    -------
+    bool
+        Whether it was free before.
 
     Raises
     ------
@@ -70,11 +75,12 @@ def hold(directory: Path) -> None:
     path = directory.resolve() / "run.lock"
     with _guard:
         if path in _held and path.exists():
-            return
+            return False
         lock = RunLock(path)
         while not lock._try():
             _remove_stale(path)
         _held[path] = lock
+    return True
 
 
 def release(directory: Path) -> None:

@@ -49,19 +49,30 @@ class Run:
             raise InputError(
                 f"{directory} is a file; a run needs a directory, choose with --output"
             )
-        if run.exists and not (resume or overwrite):
-            raise OutputExistsError(
-                f"{directory} already holds a run; use --resume to go on with it, --overwrite to "
-                "replace it, or another --output"
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        lock.hold(directory)
-        if overwrite:
-            run._remove()
-        elif resume:
-            run._sweep()
-        zarr.open_group(run.store, mode="a")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            fresh = lock.hold(directory)
+            run._begin(resume=resume, overwrite=overwrite, fresh=fresh)
+        except PermissionError as error:
+            raise InputError(
+                f"{directory} cannot be written ({error.strerror}); choose another --output"
+            ) from error
         return run
+
+    def _begin(self, *, resume: bool, overwrite: bool, fresh: bool) -> None:
+        if self.exists and not (resume or overwrite):
+            if fresh:
+                self.close()
+            raise OutputExistsError(
+                f"{self.directory} already holds a run; use --resume to go on with it, "
+                "--overwrite to replace it, or another --output"
+            )
+        if overwrite or not (resume or self.exists):
+            # What a run leaves that ended before its first job binds nobody.
+            self._remove()
+        else:
+            self._sweep()
+        zarr.open_group(self.store, mode="a")
 
     def __enter__(self) -> "Run":
         return self
@@ -80,8 +91,11 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
-        return self.store_path.exists() or (self.directory / "ledger").exists()
+        """Whether a run has left anything here: a ledger, a record, an array."""
+        if (self.directory / "ledger").exists() or (self.directory / "run.json").exists():
+            return True
+        store = self.store_path
+        return store.exists() and any(path.name != "zarr.json" for path in store.iterdir())
 
     @property
     def store_path(self) -> Path:

@@ -24,6 +24,23 @@ def test_a_run_is_never_overwritten_unless_asked(tmp_path):
     assert marker.exists()
 
 
+def test_a_run_that_ended_before_its_first_job_is_no_obstacle(tmp_path):
+    run = Run.open(tmp_path / "run")
+    run.remember("plans", "a", [1, 2, 3])
+    run.close()
+    again = Run.open(tmp_path / "run")
+    assert again.remembered("plans") == {}
+
+
+def test_a_refused_directory_is_left_unlocked(tmp_path):
+    run = Run.open(tmp_path / "run")
+    run.write_record({})
+    run.close()
+    with pytest.raises(OutputExistsError):
+        Run.open(tmp_path / "run")
+    assert not (tmp_path / "run" / "run.lock").exists()
+
+
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     run = Run.open(tmp_path / "run")
     run.write_record({"method": "m"})

@@ -10,6 +10,7 @@ import zarr
 from distres.engine import runner
 from distres.engine.cluster import Executor, open_executor
 from distres.engine.jobs import OutputSpec, TileJob, TileResult, ZarrSource
+from distres.engine.packer import Packer
 from distres.engine.pools import Finished, LocalPool
 from distres.engine.run import Run
 from distres.engine.runner import output, run_job
@@ -280,7 +281,7 @@ def test_a_pack_that_is_lost_is_tried_tile_by_tile(tmp_path, source, monkeypatch
                 return [Finished(pack=pack, lost=runner.Failure(cause="worker died"))]
             return super().wait(seconds)
 
-    monkeypatch.setattr(runner.Packer, "size", lambda self, left: 3)
+    monkeypatch.setattr(Packer, "size", lambda self, left: 3)
     monkeypatch.setattr(runner, "make_pool", lambda task, *_: Losing(task))
     table = run_job(make_job(source), run=Run.open(tmp_path), executor=Executor())
     assert len(table.tiles) == len(make_job(source).plan)
