@@ -109,6 +109,7 @@ def survey(session: Session, grid: Grid, *, locres: str, flags: str) -> Survey:
         memory_bytes=executor.memory_bytes,
         workers=executor.workers,
         tile=session.options.tile_vox,
+        run=session.run,
     )
     job = TileJob(
         name=f"survey {locres}",
