@@ -251,7 +251,9 @@ def _open_image(name: str, group: zarr.Group, pixel_size_angstrom: float | None)
     attributes = dict(group.attrs)
     image = multiscale_of(attributes)
     if image is None:
-        arrays = ", ".join(sorted(key for key, _ in group.arrays())) or "none"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of folders that are no part of the hierarchy
+            arrays = ", ".join(sorted(key for key, _ in group.arrays())) or "none"
         raise InputError(
             f"{name} is a Zarr group without an OME-Zarr image (arrays in it: {arrays}); name one "
             "of its arrays"

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numcodecs  # type: ignore[import-untyped]
 import zarr
 from zarr.codecs import BloscCodec
 
@@ -259,7 +258,7 @@ def _layout(ngff: str, files: list[int]) -> Mapping[str, Any]:
             "zarr_format": 2,
             "chunks": tuple(files),
             "chunk_key_encoding": {"name": "v2", "separator": "/"},
-            "compressors": numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.SHUFFLE),
+            "compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1},
         }
     chunks = [CHUNK_EDGE if n % CHUNK_EDGE == 0 else n for n in files]
     return {
