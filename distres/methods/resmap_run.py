@@ -1,0 +1,152 @@
+"""A whole run of ResMap: two half maps or one map, mask, passes, maps, record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from distres.engine.jobs import Source
+from distres.errors import InputError
+from distres.io.halves import find_partner
+from distres.io.names import stem_of
+from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
+from distres.methods.dataset import open_run
+from distres.methods.mask import MaskResult, auto_mask, load_mask, search_level
+from distres.methods.options import RunOptions
+from distres.methods.products import Arrays, finish, summary
+from distres.methods.pyramid import ingest
+from distres.methods.resmap import ResmapParameters, run_resmap
+from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
+
+METHOD = "resmap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneMap(HalfMaps):
+    """A single map where methods of half maps want two: half 2 is half 1."""
+
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        """Return the inputs by role."""
+        found = {"map": self.half1}
+        return found if self.mask is None else {**found, "mask": self.mask}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResmapRun:
+    """A finished run: its directory and record."""
+
+    directory: Path
+    record: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a script wants to know, as JSON values."""
+        return summary(self.directory, self.record)
+
+    def dataset(self, *, load: bool = False) -> xr.Dataset:
+        """Open the result, lazily unless `load`."""
+        return open_run(self.directory, load=load)
+
+
+def compute_resmap(
+    half1: VolumeLike,
+    half2: VolumeLike | None,
+    parameters: ResmapParameters,
+    options: RunOptions,
+    *,
+    single: bool = False,
+) -> ResmapRun:
+    """Compute ResMap of two half maps, or of one map, and write everything that comes of it.
+
+    Parameters
+    ----------
+    half1, half2
+        Paths, addresses, arrays or volumes. Without half 2 its file is looked for by name; where
+        there is none, half 1 is taken as a single map.
+    parameters
+        Choices of the method.
+    options
+        Mask, places and resources.
+    single
+        Take half 1 as a single map even if it has a partner.
+
+    Raises
+    ------
+    InputError
+        The inputs cannot be used, or their noise cannot be read.
+    OutputExistsError
+        The directory holds a run.
+    """
+    maps = open_maps(half1, half2, options, single=single)
+    grid = maps.half1.grid
+    parameters.wavelengths(grid)
+    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+        pyramids = {
+            name: ingest(volume, session.run, name, session.executor, levels)
+            for name, volume in maps.volumes.items()
+            if name != "mask"
+        }
+        mask = _bring_mask(session, maps, list(pyramids.values()))
+        if isinstance(maps, OneMap):
+            session.warn(
+                "a single map: its noise is read outside the mask, where filtering or masking may "
+                "have changed it; raw half maps are better"
+            )
+        result = run_resmap(
+            {name: pyramid[0] for name, pyramid in pyramids.items()},
+            mask.source,
+            mask.occupancy,
+            grid,
+            session.run,
+            session.executor,
+            parameters,
+            tile=options.tile_vox,
+        )
+        record = finish(
+            session,
+            maps,
+            method=METHOD,
+            thresholds=(parameters.rate,),
+            parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
+            arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
+            extra={METHOD: result.as_json(), "mask_statistics": mask.statistics},
+        )
+        return ResmapRun(directory=session.run.directory, record=record)
+
+
+def open_maps(
+    half1: VolumeLike, half2: VolumeLike | None, options: RunOptions, *, single: bool
+) -> HalfMaps:
+    """Open two half maps, or one map where there is no second."""
+    if half2 is None and not single:
+        single = not isinstance(half1, str | Path)
+        if isinstance(half1, str | Path):
+            try:
+                find_partner(half1)
+            except InputError:
+                single = True
+    if not single:
+        return open_half_maps(half1, half2, options)
+    volume = open_volume(half1, options.pixel_size_angstrom)
+    mask = None
+    if options.mask is not None:
+        mask = open_volume(options.mask, options.pixel_size_angstrom)
+        require_same_grid(volume, mask)
+    return OneMap(half1=volume, half2=volume, mask=mask, stem=stem_of(volume.path))
+
+
+def _bring_mask(
+    session: Session, maps: HalfMaps, pyramids: Sequence[Sequence[Source]]
+) -> MaskResult:
+    grid, tile = maps.half1.grid, session.options.tile_vox
+    if maps.mask is not None:
+        found = load_mask(maps.mask, grid, session.run, session.executor, tile=tile)
+    else:
+        second = pyramids[1] if len(pyramids) > 1 else None
+        found = auto_mask(pyramids[0], second, grid, session.run, session.executor, tile=tile)
+    for warning in found.warnings:
+        session.warn(warning)
+    return found
