@@ -75,7 +75,9 @@ class NoiseFit:
         centre = (np.arange(SPECTRUM_BINS) + 0.5) / SPECTRUM_BINS
         elbow = min(1 / (elbow_angstrom * nyquist), 0.9)
         known = (counts > 0) & (power > 0)
-        weight = np.where(centre >= elbow, 1.0, np.where(centre >= elbow / 1.05, 0.5, 0.0)) * known
+        # A bin is known as well as it has coefficients.
+        weight = np.where(centre >= elbow, 1.0, np.where(centre >= elbow / 1.05, 0.5, 0.0))
+        weight = weight * np.where(known, counts, 0.0)
         amplitude = 0.5 * np.log(np.where(known, power / np.maximum(counts, 1), 1.0))
         columns = np.vander(centre, 3, increasing=True)
         root = np.sqrt(weight)

@@ -49,6 +49,7 @@ RATIO = 1.15
 FINEST_VOX = 2.2
 COARSEST_VOX = 16.0
 PUBLISHED_MARGIN_VOX = 9
+PUBLISHED_CUBE_VOX = 160
 ELBOW_ANGSTROM = 10.0
 BYTES_PER_VOXEL = 80.0
 
@@ -321,7 +322,9 @@ def _whiten(
 ) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
     """Fit the noise spectrum and store signal and noise, whitened."""
     grid, single = passes.grid, passes.settings["single"]
-    cube = min(CUBE_VOX, *grid.shape)
+    # The program takes the whole volume up to 160 voxels.
+    largest = PUBLISHED_CUBE_VOX if passes.settings["published"] else CUBE_VOX
+    cube = min(largest, *grid.shape)
     nyquist = 0.5 / max(grid.voxel_size_angstrom)
     fit: dict[str, Any] | None = None
     spectrum: tuple[float, ...] = ()
