@@ -95,7 +95,7 @@ class MrcVolume:
             raise InputError(f"{path}: {error}") from None
         if pixel_size_angstrom is not None:
             header = header.with_pixel_size(pixel_size_angstrom)
-        elif grid.voxel_size_angstrom == (1.0, 1.0, 1.0):
+        elif grid.voxel_size_angstrom == (1.0, 1.0, 1.0) and not _is_ours(header):
             warnings.warn(
                 f"{path}: the voxel size is exactly 1.0 angstrom, which often means it was never "
                 "set; give --pixel-size if it is something else",
@@ -284,6 +284,11 @@ def why_not_a_volume(header: MrcHeader, *, path: str = "") -> str | None:
             "resample it first"
         )
     return None
+
+
+def _is_ours(header: MrcHeader) -> bool:
+    """Tell whether we wrote the file: its voxel size is meant, whatever it is."""
+    return any(label.startswith("distres ") for label in header.labels)
 
 
 def is_mrc_name(path: str) -> bool:

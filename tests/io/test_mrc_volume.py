@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distres.errors import InputError, TrustWarning
+from distres.io.grid import Grid
 from distres.io.mrc_volume import MrcVolume, is_mrc_name, read_header, why_not_a_volume
-from distres.io.mrc_write import Statistics, build_header
+from distres.io.mrc_write import Statistics, build_header, write_mrc
 
 ALL = (slice(None),) * 3
 FLAT = Statistics(minimum=0.0, maximum=0.0, mean=0.0, rms=0.0)
@@ -224,3 +225,13 @@ def test_a_file_with_any_header_is_read_or_refused_and_takes_little_memory(make_
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 4_000_000
+
+
+def test_one_angstrom_is_believed_in_our_own_files(tmp_path):
+    values = np.ones((4, 4, 4), np.float32)
+    grid = Grid(shape=(4, 4, 4), voxel_size_angstrom=(1.0, 1.0, 1.0))
+    path = tmp_path / "ours.mrc"
+    write_mrc(path, grid, None, [((slice(0, 4),) * 3, values)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MrcVolume.open(path)
