@@ -132,6 +132,11 @@ class Run:
         kept.setdefault(what, {})[key] = value
         write_durably(path, (json.dumps(kept, indent=1) + "\n").encode())
 
+    def clear(self) -> None:
+        """Remove what the run holds, and begin anew; the lock stays."""
+        self._remove()
+        zarr.open_group(self.store, mode="a")
+
     def write_record(self, record: dict[str, Any]) -> Path:
         """Write ``run.json``: what was run, with what, and what came out."""
         path = self.directory / "run.json"

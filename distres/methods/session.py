@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from distres.engine.address import measure_workers
-from distres.engine.cluster import Executor, open_executor
+from distres.engine.cluster import Executor, executor_of, open_executor
 from distres.engine.run import Run
 from distres.errors import DistresWarning
 from distres.io.halves import open_halves
@@ -100,8 +99,23 @@ class Session:
 
 
 @contextmanager
-def open_session(options: RunOptions, *, default_output: str) -> Iterator[Session]:
+def open_session(
+    options: RunOptions,
+    *,
+    default_output: str,
+    preflight: Callable[[Executor], object] | None = None,
+) -> Iterator[Session]:
     """Open the run directory, then the workers; close both whatever happens.
+
+    Parameters
+    ----------
+    options
+        Where to write and where to compute.
+    default_output
+        Directory when the options name none.
+    preflight
+        Plans the run for the workers found, to refuse what cannot work. Only after it is an older
+        run removed that the options allow to replace.
 
     Raises
     ------
@@ -113,6 +127,10 @@ def open_session(options: RunOptions, *, default_output: str) -> Iterator[Sessio
         _open_run(options, default_output) as run,
         _open_workers(options) as executor,
     ):
+        if preflight is not None:
+            preflight(executor)
+        if options.overwrite and not options.dry_run:
+            run.clear()
         if executor.dashboard:
             logger.info("Dask dashboard: %s", executor.dashboard)
         yield Session(run=run, executor=executor, options=options, stopwatch=stopwatch)
@@ -120,10 +138,10 @@ def open_session(options: RunOptions, *, default_output: str) -> Iterator[Sessio
 
 @contextmanager
 def _open_run(options: RunOptions, default_output: str) -> Iterator[Run]:
-    """Open the run directory; a dry run gets one that vanishes."""
+    """Open the run directory without removing anything; a dry run gets one that vanishes."""
     directory = options.output or Path(default_output)
     if not options.dry_run:
-        with Run.open(directory, resume=options.resume, overwrite=options.overwrite) as run:
+        with Run.open(directory, resume=options.resume or options.overwrite) as run:
             yield run
         return
     with (
@@ -136,16 +154,11 @@ def _open_run(options: RunOptions, default_output: str) -> Iterator[Run]:
 @contextmanager
 def _open_workers(options: RunOptions) -> Iterator[Executor]:
     """Use the caller's client, or open what the options say."""
-    if options.client is None:
-        with open_executor(
-            options.cluster, workers=options.workers, memory_bytes=options.memory_bytes
-        ) as executor:
-            yield executor
+    if options.client is not None:
+        found = executor_of(options.client)
+        yield replace(found, memory_bytes=options.memory_bytes or found.memory_bytes)
         return
-    workers, memory_bytes = measure_workers(options.client)
-    yield Executor(
-        client=options.client,
-        workers=max(workers, 1),
-        memory_bytes=options.memory_bytes or memory_bytes,
-        kind="client",
-    )
+    with open_executor(
+        options.cluster, workers=options.workers, memory_bytes=options.memory_bytes
+    ) as executor:
+        yield executor
