@@ -11,6 +11,9 @@ Float32 = npt.NDArray[np.float32]
 # from ResMap, 200 from Bsoft, 999 from others).
 SENTINELS = (-1.0, 0.0, 100.0, 200.0, 999.0)
 
+# A map with fewer values than this was drawn by hand or swept in steps: its largest may be meant.
+FEWEST_VALUES = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convention:
@@ -36,7 +39,7 @@ def recognise(values: Float32, voxel_angstrom: float, edge_angstrom: float) -> C
     measured. Among the known marks, 100, 200 and 999 are taken as such when no other value lies
     within a tenth of them, since a resolution map is continuous and a mark is not. A background
     that fills all voxels outside the particle with one number is a mark too, when it is the map's
-    largest value and the most frequent one.
+    largest value, stands alone, and holds a third of the voxels of a map of many values.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ def recognise(values: Float32, voxel_angstrom: float, edge_angstrom: float) -> C
     # A gap below it tells a filled background from the coarsest resolution of a sweep.
     below = known[known < top]
     alone = below.size == 0 or float(below.max()) < 0.9 * top
-    if number > 0.3 * known.size and alone and below.size and top not in empty:
+    continuous = np.unique(below[:: max(below.size // 4096, 1)]).size >= FEWEST_VALUES
+    if number > 0.3 * known.size and alone and continuous and top not in empty:
         empty.append(top)
     if top > edge_angstrom and top not in empty:
         empty.append(top)

@@ -111,24 +111,55 @@ def low_passed(
         yield irfftn(spectrum * bank.response(frequency, cutoff), tuple(block.shape))
 
 
-def mixing_weight(inverse_resolution: Float32, bank: LowPassBank, place: int) -> Float32:
-    """Share of bank frequency `place` at every voxel: a hat function of 1 / R.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Which two filters each voxel takes, sorted by the lower one.
 
-    Parameters
+    Attributes
     ----------
-    inverse_resolution
-        1 / R per angstrom, NaN where R is not known: those voxels take the coarsest filter.
-
-    Returns
-    -------
-    float32 in [0, 1]; over all places the shares sum to 1, beyond the ends as at them.
+    order
+        Flat voxel indices, sorted.
+    starts
+        (K + 1,): voxels ``order[starts[k]:starts[k + 1]]`` lie between cutoffs k and k + 1.
+    share
+        (voxels,) share of the upper filter, in the same order.
     """
-    cutoffs = np.asarray(bank.cutoffs_per_angstrom)
-    value = np.nan_to_num(inverse_resolution, nan=0.0)
-    hat = np.zeros(len(cutoffs))
-    hat[place] = 1
-    share: Float32 = np.interp(value, cutoffs, hat).astype(np.float32)
-    return share
+
+    order: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    share: Float32
+
+    @classmethod
+    def of(cls, resolution_angstrom: Float32, bank: LowPassBank) -> "Mixture":
+        """Sort the voxels of a resolution map; those without one (NaN) take the coarsest filter."""
+        cutoffs = np.asarray(bank.cutoffs_per_angstrom)
+        with np.errstate(divide="ignore"):
+            value = 1 / np.asarray(resolution_angstrom, np.float64).ravel()
+        value = np.clip(np.nan_to_num(value, nan=0.0), cutoffs[0], cutoffs[-1])
+        lower = np.searchsorted(cutoffs, value, side="right") - 1
+        order = np.argsort(lower, kind="stable")
+        upper = np.minimum(lower + 1, len(cutoffs) - 1)
+        gap = cutoffs[upper] - cutoffs[lower]
+        share = np.where(gap > 0, (value - cutoffs[lower]) / np.where(gap > 0, gap, 1), 0)
+        starts = np.searchsorted(lower[order], np.arange(len(cutoffs) + 1))
+        return cls(order=order, starts=starts, share=share[order].astype(np.float32))
+
+    def needs(self, place: int) -> bool:
+        """Tell whether any voxel takes a part of filter `place`."""
+        return any(self._part(place - below).size > 0 for below in (0, 1))
+
+    def add(self, mixed: Float32, filtered: Float32, place: int) -> None:
+        """Add filter `place`, given at every voxel, by its share; in place on flat `mixed`."""
+        flat = filtered.reshape(-1)
+        for below in (0, 1):
+            part = self._part(place - below)
+            share = self.share[self.starts[place - below] : self.starts[place - below] + len(part)]
+            mixed[part] += flat[part] * (share if below else 1 - share)
+
+    def _part(self, lower: int) -> npt.NDArray[np.int64]:
+        if lower < 0:
+            return self.order[:0]
+        return self.order[self.starts[lower] : self.starts[lower + 1]]
 
 
 def upsample(block: torch.Tensor, factor: int, counts: Sequence[int]) -> torch.Tensor:

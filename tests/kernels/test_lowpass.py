@@ -5,8 +5,8 @@ import torch
 from distres.kernels.lowpass import (
     UPSAMPLE_REACH,
     LowPassBank,
+    Mixture,
     low_passed,
-    mixing_weight,
     upsample,
 )
 
@@ -19,13 +19,14 @@ def noise(shape, seed):
 
 def filtered(block, bank, resolution):
     """Mix the bank over a block, as a method does."""
-    mixed = np.zeros(block.shape, np.float32)
+    mixed = np.zeros(block.size, np.float32)
+    mixture = Mixture.of(resolution, bank)
     maps = low_passed(
         torch.from_numpy(block), bank, bank.cutoffs_per_angstrom, voxel_size_angstrom=VOXEL
     )
     for place, one in enumerate(maps):
-        mixed += mixing_weight((1 / resolution).astype(np.float32), bank, place) * one.numpy()
-    return mixed
+        mixture.add(mixed, one.numpy(), place)
+    return mixed.reshape(block.shape)
 
 
 def test_one_resolution_is_one_filter_exactly():
@@ -50,14 +51,19 @@ def test_between_two_filters_the_mix_is_near_the_filter_itself():
     assert (mixed - exact.numpy()).std() < 0.03 * exact.std().item()
 
 
-def test_shares_sum_to_one_and_unknown_voxels_take_the_coarsest():
+def test_every_voxel_takes_its_two_neighbours_in_the_bank():
     bank = LowPassBank.covering(2.0, 20.0)
-    inverse = np.float32([np.nan, 0.01, 0.05, 0.1, 0.33, 0.5, 0.9])
-    places = range(len(bank.cutoffs_per_angstrom))
-    shares = np.array([mixing_weight(inverse, bank, p) for p in places])
+    cutoffs = np.array(bank.cutoffs_per_angstrom)
+    resolution = np.float32([np.nan, 100.0, 20.0, 10.0, 3.0, 2.0, 1.1, np.inf])
+    mixture = Mixture.of(resolution, bank)
+    shares = np.zeros((len(cutoffs), len(resolution)), np.float32)
+    for place, row in enumerate(shares):
+        mixture.add(row, np.ones(len(resolution), np.float32), place)
+        assert mixture.needs(place) or not row.any()
     np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
-    assert shares[0, 0] == shares[0, 1] == 1
-    assert shares[-1, -1] == 1
+    expected = np.clip(1 / np.nan_to_num(resolution, nan=1e9), cutoffs[0], cutoffs[-1])
+    np.testing.assert_allclose(cutoffs @ shares, expected, rtol=1e-5)
+    assert (shares > 0).sum(axis=0).max() == 2
 
 
 @pytest.mark.parametrize("cutoff", [0.4, 0.2])
