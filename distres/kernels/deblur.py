@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 import torch
 
 from distres.kernels.fourier import irfftn, radial_frequency, rfftn
@@ -30,21 +31,27 @@ class Bands:
 
     Attributes
     ----------
-    resolution_angstrom
-        (bands,) R_i.
-    centre_per_angstrom, width_per_angstrom
-        (bands,) centre 1 / R_i and half-width of each raised cosine.
+    centre_per_angstrom
+        (bands,) centres 1 / R_i.
+    below_per_angstrom, above_per_angstrom
+        (bands,) distance from the centre to where the band ends, on either side.
     """
 
-    resolution_angstrom: Float64
     centre_per_angstrom: Float64
-    width_per_angstrom: Float64
+    below_per_angstrom: Float64
+    above_per_angstrom: Float64
+
+    @property
+    def resolution_angstrom(self) -> Float64:
+        """Return (bands,) R_i."""
+        return 1 / self.centre_per_angstrom
 
     def gain(self, frequency_per_angstrom: Float64) -> Float64:
         """Return every band's gain: (bands, ...) for frequencies (...)."""
         extra = (...,) + (None,) * frequency_per_angstrom.ndim
-        distance = np.abs(frequency_per_angstrom - self.centre_per_angstrom[extra])
-        a = np.minimum(distance / self.width_per_angstrom[extra], 1.0)
+        offset = frequency_per_angstrom - self.centre_per_angstrom[extra]
+        width = np.where(offset < 0, self.below_per_angstrom[extra], self.above_per_angstrom[extra])
+        a = np.minimum(np.abs(offset) / width, 1.0)
         return np.asarray(0.5 * (1 + np.cos(np.pi * a)))
 
 
@@ -54,7 +61,7 @@ def released_bands(edge_vox: int, voxel_size_angstrom: float, lowest_angstrom: f
     The half-width is the distance to the next finer band, which is narrower than a shell beyond
     about 13 angstrom in common boxes: those bands hold next to nothing.
     """
-    kept: list[tuple[float, float, float]] = []
+    kept: list[tuple[float, float]] = []
     last_shell = -1
     steps = int(
         np.ceil((lowest_angstrom + 2 - 2 * voxel_size_angstrom) / BAND_STEP_ANGSTROM - 1e-6)
@@ -64,42 +71,47 @@ def released_bands(edge_vox: int, voxel_size_angstrom: float, lowest_angstrom: f
         shell = int(np.floor(edge_vox * voxel_size_angstrom / resolution + 0.5))
         if shell != last_shell:
             width = 1 / (resolution - BAND_STEP_ANGSTROM) - 1 / resolution
-            kept.append((resolution, 1 / resolution, width))
+            kept.append((1 / resolution, width))
         last_shell = shell
-    table = np.array(kept).T
+    centre, width_both = np.array(kept).T
     return Bands(
-        resolution_angstrom=table[0], centre_per_angstrom=table[1], width_per_angstrom=table[2]
+        centre_per_angstrom=centre, below_per_angstrom=width_both, above_per_angstrom=width_both
     )
 
 
 def covering_bands(
-    highest_angstrom: float, lowest_angstrom: float, shell_per_angstrom: float
+    highest_angstrom: float, lowest_angstrom: float, narrowest_per_angstrom: float
 ) -> Bands:
-    """Return bands of the paper's spacing that are never narrower than two Fourier shells.
+    """Return bands of the paper's spacing that are never narrower than `narrowest_per_angstrom`.
 
-    Every frequency between the ends lies in some band with support, which the released bank
-    does not give at low resolution.
+    Each band ends at the centres of its neighbours, so that all gains add up to 1 between the
+    ends: every frequency there has support, which the released bank does not give at low
+    resolution, and kernels stay short. The spacing at a frequency f is the root of the sum of
+    squares of ``0.2 angstrom * f^2`` (the paper's) and of the narrowest.
 
     Parameters
     ----------
     highest_angstrom, lowest_angstrom
         Ends of the bank.
-    shell_per_angstrom
-        Width of a Fourier shell: 1 / (longest box edge in angstrom).
+    narrowest_per_angstrom
+        A band this wide has a kernel of about its inverse; a Fourier shell of the box at least.
     """
+
+    def spacing(frequency: float) -> float:
+        return float(np.hypot(BAND_STEP_ANGSTROM * frequency**2, narrowest_per_angstrom))
+
     centre = 1 / highest_angstrom
-    centres, widths = [], []
-    while centre > 1 / lowest_angstrom and centre > shell_per_angstrom:
-        resolution = 1 / centre
-        width = max(1 / (resolution - BAND_STEP_ANGSTROM) - centre, 2 * shell_per_angstrom)
+    centres = [centre]
+    while centre - spacing(centre) > 0.5 * narrowest_per_angstrom and centre > 1 / lowest_angstrom:
+        centre -= spacing(centre)
         centres.append(centre)
-        widths.append(width)
-        centre -= max(centre - 1 / (resolution + BAND_STEP_ANGSTROM), shell_per_angstrom)
     found = np.array(centres)
+    gaps = found[:-1] - found[1:]
     return Bands(
-        resolution_angstrom=1 / found,
         centre_per_angstrom=found,
-        width_per_angstrom=np.array(widths),
+        # Frequency 0 has no resolution: the last band ends there at the latest.
+        below_per_angstrom=np.append(gaps, min(found[-1], spacing(float(found[-1])))),
+        above_per_angstrom=np.append(max(spacing(centres[0]), 2 * narrowest_per_angstrom), gaps),
     )
 
 
@@ -137,6 +149,7 @@ def make_bank(
     highest_angstrom: float,
     lowest_angstrom: float,
     top_per_angstrom: float,
+    scale: float = 1.0,
 ) -> Bank:
     """Factor the weights of `bands` over the range of resolutions that occurs.
 
@@ -150,6 +163,9 @@ def make_bank(
         Range of R in the resolution map.
     top_per_angstrom
         Highest frequency of the volume, corners included.
+    scale
+        Factor on H. The weights are normalised over all bands, so that H passes about one part in
+        as many as there are bands.
     """
     resolutions = np.linspace(highest_angstrom, max(lowest_angstrom, highest_angstrom + 0.1), 2049)
     distance = resolutions[:, None] - bands.resolution_angstrom[None, :]
@@ -163,7 +179,7 @@ def make_bank(
         resolutions_angstrom=resolutions,
         fields=(left[:, :rank] * mix).T,
         radii_per_angstrom=radii,
-        filters=(mix[:, None] * right[:rank]) @ bands.gain(radii),
+        filters=(scale * mix[:, None] * right[:rank]) @ bands.gain(radii),
     )
 
 
@@ -228,3 +244,43 @@ def _interpolate(at: torch.Tensor, grid: Float64, tables: Float64) -> list[torch
         low = values[index]
         found.append(low + weight * (values[index + 1] - low))
     return found
+
+
+def reach_angstrom(
+    bands: Bands,
+    *,
+    k_per_square_angstrom: float,
+    highest_angstrom: float,
+    lowest_angstrom: float,
+    top_per_angstrom: float,
+    tail: float = 1e-3,
+) -> float:
+    """Return how far the kernels of H reach.
+
+    The gain g(f) of H at one resolution R is isotropic, so its kernel h depends on the distance r
+    alone and ``r h(r)`` is the sine transform of ``f g(f)``. The energy of the kernel beyond a
+    distance is the integral of ``(r h(r))^2`` from there on.
+
+    Parameters
+    ----------
+    bands, k_per_square_angstrom, highest_angstrom, lowest_angstrom, top_per_angstrom
+        As in `make_bank`.
+    tail
+        Root of the share of a kernel's energy that may lie beyond: what cutting there changes in
+        H v, relative to H v, when v is white.
+
+    Returns
+    -------
+    The largest reach over nine resolutions of the range, in angstrom.
+    """
+    radii = np.linspace(0, top_per_angstrom, 4 * _RADIAL_SAMPLES + 1)[1:]
+    gains = bands.gain(radii)
+    step_angstrom = 1 / (2 * top_per_angstrom)
+    longest = 0
+    for resolution in np.geomspace(highest_angstrom, lowest_angstrom, 9):
+        weights = np.exp(-k_per_square_angstrom * (resolution - bands.resolution_angstrom) ** 2)
+        profile = radii * (weights @ gains) / weights.sum()
+        energy = scipy.fft.dst(profile, type=2) ** 2
+        beyond = energy[::-1].cumsum()[::-1]
+        longest = max(longest, int((beyond > tail**2 * beyond[0]).sum()))
+    return float(longest * step_angstrom)

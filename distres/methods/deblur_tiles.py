@@ -1,0 +1,284 @@
+"""Tile functions of LocalDeblur: the resolution field, the two halves of an iteration, the gain.
+
+The box is continued periodically, as in one transform of the whole: tiles at its faces read their
+halo from the other side, so that they see what the whole volume sees.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from scipy.fft import next_fast_len
+
+from distres.engine.jobs import Array, Source, TileInputs, TileResult
+from distres.engine.tiles import Region
+from distres.kernels.deblur import Bands, LocalBlur, make_bank
+from distres.kernels.extend import extend_nearest
+from distres.kernels.foreign import Convention, resolution_angstrom
+from distres.kernels.guinier import radial_power
+from distres.methods.localfsc_tiles import pick_device
+
+RESOLUTION = "deblur/resolution"
+# How far the resolution of the particle is carried into the solvent.
+EXTEND_VOX = 16
+GAIN_SIGMA_VOX = 4.0
+GAIN_TRUNCATE = 3.0
+
+Parameters = Mapping[str, Any]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What a tile reads of the periodic box.
+
+    Attributes
+    ----------
+    runs
+        Per axis, one or two slices of the box that lie side by side in the block.
+    crop
+        Where the core lies in the block.
+    """
+
+    runs: tuple[tuple[slice, ...], ...]
+    crop: Region
+
+    @classmethod
+    def of(cls, core: Region, halo: int | tuple[int, int, int], shape: tuple[int, ...]) -> "Reach":
+        """Surround a core by its halo, and grow the block to a length that transforms fast."""
+        halos = (halo,) * 3 if isinstance(halo, int) else halo
+        runs: list[tuple[slice, ...]] = []
+        crop: list[slice] = []
+        for part, h, n in zip(core, halos, shape, strict=True):
+            length = part.stop - part.start
+            wanted = int(next_fast_len(length + 2 * h, real=True))
+            if wanted >= n:
+                runs.append((slice(0, n),))
+                crop.append(part)
+                continue
+            first = (part.start - h) % n
+            last = first + wanted
+            runs.append(
+                (slice(first, last),) if last <= n else (slice(first, n), slice(0, last - n))
+            )
+            crop.append(slice(h, h + length))
+        return cls(runs=tuple(runs), crop=(crop[0], crop[1], crop[2]))
+
+    def read(self, source: Source) -> Float32:
+        """Read the block."""
+        places = []
+        for axis in self.runs:
+            ends = np.cumsum([0, *(s.stop - s.start for s in axis)])
+            places.append(list(zip(axis, map(slice, ends[:-1], ends[1:]), strict=True)))
+        block = np.empty([axis[-1][1].stop for axis in places], np.float32)
+        for z, y, x in product(*places):
+            values = np.asarray(source.read((z[0], y[0], x[0])), np.float32)
+            block[z[1], y[1], x[1]] = values.reshape(values.shape[-3:])
+        return block
+
+
+def resolution_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Read another map's resolutions in angstrom, carry them a little outward, and count.
+
+    Parameters
+    ----------
+    inputs
+        ``locres``, ``map``, perhaps ``mask``.
+    parameters
+        ``empty`` and ``per_pixel`` of the map's convention, ``voxel_angstrom``, ``finest_angstrom``
+        (values below are raised to it), ``step`` of a leading axis, ``extend``, ``edges_angstrom``
+        of the histogram.
+    """
+    convention = Convention(
+        empty=tuple(parameters["empty"]), per_pixel=bool(parameters["per_pixel"])
+    )
+    tile = inputs.tile
+    raw = np.asarray(inputs.block("locres"), np.float32)
+    raw = raw if raw.ndim == 3 else raw[int(parameters["step"])]
+    known = resolution_angstrom(raw, convention, float(parameters["voxel_angstrom"]))
+    np.maximum(known, np.float32(parameters["finest_angstrom"]), out=known)  # NaN stays NaN
+    extended = extend_nearest(known, reach_vox=EXTEND_VOX) if parameters["extend"] else known
+    core = known[tile.crop]
+    defined = np.isfinite(core)
+    inside = inputs.core("mask") >= 0.5 if "mask" in inputs else defined
+    density = inputs.core("map").astype(np.float64)
+    moments = [_moments(density[part]) for part in (inside, ~inside, ~defined)]
+    counted = core[defined & inside]
+    row = {
+        "moments": np.array(moments),
+        "defined": np.int64(defined.sum()),
+        "lowest": np.float64(counted.min() if counted.size else np.inf),
+        "highest": np.float64(counted.max() if counted.size else -np.inf),
+        "counts": np.histogram(counted, parameters["edges_angstrom"])[0].astype(np.int64),
+    }
+    return TileResult(arrays={RESOLUTION: np.ascontiguousarray(extended[tile.crop])}, row=row)
+
+
+def _moments(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(values.size), float(values.sum()), float((values * values).sum())
+
+
+def _operator(
+    inputs: TileInputs, parameters: Parameters, reach: Reach, device: torch.device
+) -> LocalBlur | None:
+    """Build H from the resolutions that occur in the block; None where it is 0 throughout."""
+    resolution = reach.read(inputs.sources["resolution"])
+    inside = np.isfinite(resolution)
+    if parameters["fallback_angstrom"] is not None:
+        # Far from the particle everything is as coarse as it gets.
+        resolution[~inside] = parameters["fallback_angstrom"]
+        inside[...] = True
+    if not inside.any():
+        return None
+    finest, coarsest = float(resolution[inside].min()), float(resolution[inside].max())
+    resolution[~inside] = finest
+    bands = {name: np.asarray(values, np.float64) for name, values in parameters["bands"].items()}
+    bank = make_bank(
+        Bands(**bands),
+        k_per_square_angstrom=parameters["k_per_square_angstrom"],
+        highest_angstrom=finest,
+        lowest_angstrom=coarsest,
+        top_per_angstrom=parameters["top_per_angstrom"],
+        scale=parameters["scale"],
+    )
+    dz, dy, dx = parameters["voxel_size_angstrom"]
+    return LocalBlur(
+        bank,
+        torch.from_numpy(resolution).to(device),
+        torch.from_numpy(inside).to(device),
+        (dz, dy, dx),
+    )
+
+
+def _reach(inputs: TileInputs, parameters: Parameters, source: str) -> Reach:
+    hz, hy, hx = parameters["halo_vox"]
+    return Reach.of(inputs.tile.core, (hz, hy, hx), inputs.sources[source].shape[-3:])
+
+
+def _squares(values: Array) -> np.float64:
+    return np.float64((values.astype(np.float64) ** 2).sum())
+
+
+def residual_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Return ``r = v_obs - H v`` and the squared norms of v_obs, H v and r.
+
+    Parameters
+    ----------
+    inputs
+        ``iterate`` (v), ``map`` (v_obs), ``resolution``.
+    parameters
+        ``bands`` (fields of `Bands`), ``k_per_square_angstrom``, ``top_per_angstrom``,
+        ``voxel_size_angstrom``, ``halo_vox`` (z, y, x), ``fallback_angstrom`` (None: H is 0 where
+        no resolution is known), ``scale``, ``device``, ``output``.
+    """
+    device = pick_device(parameters["device"])
+    reach = _reach(inputs, parameters, "iterate")
+    operator = _operator(inputs, parameters, reach, device)
+    observed = np.asarray(inputs.core("map"), np.float32)
+    if operator is None:
+        blurred = np.zeros_like(observed)
+    else:
+        block = torch.from_numpy(reach.read(inputs.sources["iterate"])).to(device)
+        blurred = operator.forward(block)[reach.crop].cpu().numpy()
+    residual = observed - blurred
+    row = {
+        "observed": _squares(observed),
+        "blurred": _squares(blurred),
+        "residual": _squares(residual),
+    }
+    return TileResult(arrays={parameters["output"]: residual}, row=row)
+
+
+def step_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Return ``v + lambda (H' r - v / SNR)`` and the squared norms of it and of the change.
+
+    Parameters
+    ----------
+    inputs
+        ``iterate`` (v), ``residual`` (r), ``resolution``.
+    parameters
+        Those of `residual_tile`, and ``step`` (lambda), ``damping`` (1 / SNR), ``adjoint`` (False
+        applies H instead of its transpose), ``floor`` (least value, None for none).
+    """
+    device = pick_device(parameters["device"])
+    reach = _reach(inputs, parameters, "residual")
+    operator = _operator(inputs, parameters, reach, device)
+    before = np.asarray(inputs.core("iterate"), np.float32)
+    gradient = -np.float32(parameters["damping"]) * before
+    if operator is not None:
+        block = torch.from_numpy(reach.read(inputs.sources["residual"])).to(device)
+        applied = operator.adjoint(block) if parameters["adjoint"] else operator.forward(block)
+        gradient += applied[reach.crop].cpu().numpy()
+    after = before + np.float32(parameters["step"]) * gradient
+    if parameters["floor"] is not None:
+        np.maximum(after, np.float32(parameters["floor"]), out=after)
+    row = {"change": _squares(after - before), "before": _squares(before), "after": _squares(after)}
+    return TileResult(arrays={parameters["output"]: after}, row=row)
+
+
+def gain_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Return how much amplitudes near the local resolution grew, and both maps' radial power.
+
+    The gain is ``sqrt(<(H x)^2> / <(H v)^2>)``, averaged in a Gaussian window: H passes what lies
+    near the local resolution. NaN outside the mask.
+
+    Parameters
+    ----------
+    inputs
+        ``iterate`` (x, the result), ``map`` (v), ``resolution``, perhaps ``mask``.
+    parameters
+        Those of `residual_tile`, and ``nyquist_per_angstrom``.
+    """
+    device = pick_device(parameters["device"])
+    tile = inputs.tile
+    known = inputs.core("mask") >= 0.5 if "mask" in inputs else np.ones(tile.core_shape, bool)
+    reach = _reach(inputs, parameters, "iterate")
+    gain = np.full(tile.core_shape, np.nan, np.float32)
+    operator = _operator(inputs, parameters, reach, device) if known.any() else None
+    if operator is not None:
+        power = []
+        for name in ("iterate", "map"):
+            block = torch.from_numpy(reach.read(inputs.sources[name])).to(device)
+            squared = operator.forward(block).square_().cpu().numpy()
+            power.append(
+                ndimage.gaussian_filter(
+                    squared, GAIN_SIGMA_VOX, mode="wrap", truncate=GAIN_TRUNCATE
+                )[reach.crop]
+            )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.sqrt(power[0] / power[1])
+        gain[known & np.isfinite(found)] = found[known & np.isfinite(found)]
+    logs = np.log(gain[np.isfinite(gain) & (gain > 0)].astype(np.float64))
+    row: dict[str, Any] = {"logs": np.array(_moments(logs))}
+    for name in ("map", "iterate"):
+        sums, counts = _power(inputs, parameters, name)
+        row |= {f"power_{name}": sums, f"coefficients_{name}": counts}
+    return TileResult(arrays={parameters["output"]: gain}, row=row)
+
+
+def _power(inputs: TileInputs, parameters: Parameters, name: str) -> tuple[Array, Array]:
+    """Return the radial power of a core inside the mask, faded out where the core cuts the box."""
+    core = np.asarray(inputs.core(name), np.float32)
+    if "mask" in inputs:
+        core = core * inputs.core("mask")
+    for axis, n in enumerate(inputs.sources[name].shape[-3:]):
+        length = core.shape[axis]
+        if length < n:
+            window = np.hanning(length + 2)[1:-1].astype(np.float32)
+            core = core * window.reshape([-1 if a == axis else 1 for a in range(3)])
+    return radial_power(
+        torch.from_numpy(np.ascontiguousarray(core)),
+        parameters["voxel_size_angstrom"],
+        parameters["nyquist_per_angstrom"],
+    )
+
+
+def mean_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Return the mean of two half maps."""
+    mean = (inputs.core("half1") + inputs.core("half2")) / 2
+    return TileResult(arrays={parameters["output"]: mean.astype(np.float32)})
