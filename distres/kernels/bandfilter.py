@@ -1,8 +1,12 @@
-"""Band-pass a block that is one tile of a larger volume, or ends at the volume's faces.
+"""Band-pass two half maps over a block: one tile of a larger volume, or all of it.
 
 The block is continued by reflection where the volume ends, faded to zero at its outer edge so that
 its opposite faces meet without a step, and transformed once. Each band is inverted on the coarsest
 grid that holds it: the spectrum is cropped to the band before the inverse transform.
+
+Both halves are whitened on the way: divided by the root of the radial power of their difference.
+Whatever isotropic filter was applied to both (sharpening by a B-factor, say) then cancels, and
+inside a band the signal-to-noise ratio is averaged with known weights, whatever the noise's colour.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +15,7 @@ from functools import lru_cache
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 import scipy.fft
 import torch
 
@@ -26,17 +31,22 @@ TAPER_VOX = 12
 # Samples per period of a band's top frequency. Two hold the band; its square folds a little, which
 # adds a few percent of variance to a windowed average and no bias.
 SAMPLES_PER_PERIOD = 2.3
+NOISE_BINS = 128
+# Least noise power of a shell, as a share of the strongest shell's.
+QUIETEST = 1e-8
 _RADIAL_BINS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaddedBlock:
-    """The spectrum of a padded block and where its voxels lie.
+class HalfBlocks:
+    """The spectra of both halves over a padded block, and where its voxels lie.
 
     Attributes
     ----------
-    spectrum
-        (z, y, x // 2 + 1) complex of the padded block.
+    spectra
+        Two (z, y, x // 2 + 1) complex arrays of the padded block.
+    noise
+        Power of the half difference on `NOISE_BINS` equal steps of frequency up to the corner.
     shape
         Voxels of the block (z, y, x).
     padded
@@ -47,22 +57,30 @@ class PaddedBlock:
         Voxel edges.
     """
 
-    spectrum: torch.Tensor
+    spectra: tuple[torch.Tensor, torch.Tensor]
+    noise: npt.NDArray[np.float64]
     shape: Int3
     padded: Int3
     before: Int3
     spacing: Float3
 
     @classmethod
-    def of(cls, values: torch.Tensor, spacing: Float3, faces: Faces) -> "PaddedBlock":
-        """Pad and transform a block (z, y, x) float32 of mean zero.
+    def of(
+        cls, half1: torch.Tensor, half2: torch.Tensor, spacing: Float3, faces: Faces
+    ) -> "HalfBlocks":
+        """Pad and transform two blocks (z, y, x) float32.
 
-        `faces` says for both sides of every axis whether the volume ends there.
+        `faces` says for both sides of every axis whether the volume ends there. The scale of
+        either half is lost.
         """
-        before, padded = padding(values.shape, faces)
+        before, padded = padding(half1.shape, faces)
+        first, second = (
+            rfftn(_continued(_unit_power(half), before, padded)) for half in (half1, half2)
+        )
         return cls(
-            spectrum=rfftn(_continued(values, before, padded)),
-            shape=_int3(values.shape),
+            spectra=(first, second),
+            noise=_noise_power(first, second, padded, spacing),
+            shape=_int3(half1.shape),
             padded=padded,
             before=before,
             spacing=spacing,
@@ -76,18 +94,22 @@ class PaddedBlock:
             sizes.append(fast_even(ceil(density * n)) if density < 0.9 else n)
         return _int3(min(size, n) for size, n in zip(sizes, self.padded, strict=True))
 
-    def filtered(self, band: Band) -> torch.Tensor:
-        """Return the block seen through a band, sampled on `grid(band)`."""
+    def filtered(self, band: Band) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both halves seen through a band, sampled on `grid(band)`."""
         size = self.grid(band)
         response = self._response(band, size)
+        first, second = (self._inverse(spectrum, response, size) for spectrum in self.spectra)
+        return first, second
+
+    def _inverse(self, spectrum: torch.Tensor, response: torch.Tensor, size: Int3) -> torch.Tensor:
         if size == self.padded:
-            return irfftn(self.spectrum * response, size)
-        cut = torch.zeros_like(response, dtype=self.spectrum.dtype)
+            return irfftn(spectrum * response, size)
+        cut = torch.zeros_like(response, dtype=spectrum.dtype)
         nx = size[2] // 2
         for z_to, z_from in _kept(size[0], self.padded[0]):
             for y_to, y_from in _kept(size[1], self.padded[1]):
                 torch.mul(
-                    self.spectrum[z_from, y_from, :nx],
+                    spectrum[z_from, y_from, :nx],
                     response[z_to, y_to, :nx],
                     out=cut[z_to, y_to, :nx],
                 )
@@ -96,10 +118,43 @@ class PaddedBlock:
 
     def _response(self, band: Band, size: Int3) -> torch.Tensor:
         z, y, x = (s * p / n for s, p, n in zip(self.spacing, self.padded, size, strict=True))
-        bins, top = _radial_bins(size, (z, y, x), str(self.spectrum.device))
-        table = band.response(np.linspace(0, top, _RADIAL_BINS)).astype(np.float32)
-        lookup = torch.from_numpy(table).to(bins.device)
+        bins, top = _radial_bins(size, (z, y, x), str(self.spectra[0].device))
+        k = np.linspace(0, top, _RADIAL_BINS)
+        steps = np.linspace(0, _corner(self.spacing), NOISE_BINS)
+        # The table is smooth in log frequency only beyond its first steps, where no band reaches.
+        white = band.response(k) / np.sqrt(np.interp(k, steps, self.noise))
+        lookup = torch.from_numpy(white.astype(np.float32)).to(bins.device)
         return lookup.index_select(0, bins.view(-1)).view(bins.shape)
+
+
+def _unit_power(half: torch.Tensor) -> torch.Tensor:
+    """Centre a half and scale it to power one, unless it is constant."""
+    centred = half - half.mean()
+    power = float(centred.square().mean())
+    return centred / power**0.5 if power > 0 else centred
+
+
+def _noise_power(
+    first: torch.Tensor, second: torch.Tensor, padded: Int3, spacing: Float3
+) -> npt.NDArray[np.float64]:
+    """Return the radial power of the half difference, in units of the halves' mean power."""
+    bins, _ = _radial_bins(padded, spacing, str(first.device))
+    coarse = torch.div(bins.view(-1), _RADIAL_BINS // NOISE_BINS, rounding_mode="floor")
+    power = (first - second).abs().square_().view(-1)
+    total = torch.zeros(NOISE_BINS, dtype=torch.float64, device=first.device)
+    count = torch.zeros_like(total)
+    total.index_add_(0, coarse, power.to(torch.float64))
+    count.index_add_(0, coarse, torch.ones_like(power, dtype=torch.float64))
+    mean = (total / count.clamp_(min=1)).cpu().numpy() / float(np.prod(padded))
+    # Corners beyond Nyquist belong to no band.
+    used = int(0.5 / max(spacing) / _corner(spacing) * NOISE_BINS) + 1
+    found = np.flatnonzero(mean[:used] > 0)
+    if found.size == 0:
+        return np.ones(NOISE_BINS)
+    logs = np.interp(np.arange(NOISE_BINS), found, np.log(mean[found]))
+    # Shells that somebody's filter emptied are not blown up to the level of the others.
+    power_of: npt.NDArray[np.float64] = np.exp(np.maximum(logs, logs.max() + np.log(QUIETEST)))
+    return power_of
 
 
 def fast_even(n: int) -> int:
@@ -123,6 +178,11 @@ def padding(shape: Sequence[int], faces: Faces) -> tuple[Int3, Int3]:
 def _int3(values: Iterable[int]) -> Int3:
     z, y, x = (int(v) for v in values)
     return z, y, x
+
+
+def _corner(spacing: Float3) -> float:
+    """Return a frequency just beyond the corner of the spectrum."""
+    return 0.5 * float(np.sqrt(sum(1 / s**2 for s in spacing))) * 1.0001
 
 
 def _continued(values: torch.Tensor, before: Int3, padded: Int3) -> torch.Tensor:
@@ -153,6 +213,6 @@ def _kept(size: int, padded: int) -> tuple[tuple[slice, slice], tuple[slice, sli
 @lru_cache(maxsize=32)
 def _radial_bins(shape: Int3, spacing: Float3, device: str) -> tuple[torch.Tensor, float]:
     """Return each coefficient's bin on a fine radial grid, and the grid's last frequency."""
-    top = 0.5 * float(np.sqrt(sum(1 / s**2 for s in spacing))) * 1.0001
+    top = _corner(spacing)
     frequency = radial_frequency(shape, spacing, device=device)
     return (frequency * ((_RADIAL_BINS - 1) / top)).round_().to(torch.int32), top

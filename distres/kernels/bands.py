@@ -21,13 +21,13 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 BANDS_PER_OCTAVE = 4
-HALF_OCTAVES = 0.7
+HALF_OCTAVES = 0.85
 # Levels are right up to 0.4 cycles per coarse voxel (distres.kernels.resample).
 LEVEL_PASS = 0.4
 # Steepness beta * <k^2> up to which a decay inside a band is tabulated: FSC 0.143 of a Wilson decay
 # with a signal-to-noise ratio of exp(8) at zero frequency has 10.
-STEEPEST = 30.0
-TABLE_STEPS = 120
+STEEPEST = 120.0
+TABLE_STEPS = 480
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

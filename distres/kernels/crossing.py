@@ -12,28 +12,32 @@ step function (isotonic regression), found going forward.
 Second, the neighbourhood of that crossing is fitted, because a single band's correlation is known
 no better than the threshold itself at 0.143. Locally the logarithm of the signal-to-noise ratio
 ``C / (1 - C)`` is taken as linear in k^2 (a Wilson decay whose B-factor is free at every voxel) and
-fitted by weighted least squares on C itself, with the variance (1 - C^2)^2 of a correlation; bands
-count less the farther they are from the crossing. The decay inside each band is part of the model
+fitted by weighted least squares on C itself, with the variance (1 - C^2)^2 of a correlation (and a
+floor, for correlations near one are limited by other things than statistics). Bands count less the
+farther they are from the crossing. The decay inside each band is part of the model
 (`bands.effective_squares`), so steep spectra are not read too fine.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from distres.kernels.bands import STEEPEST, TABLE_STEPS, Band, effective_squares, mean_square
 
-# Reach of the fit on either side of the crossing, in log frequency: two thirds of an octave.
-FIT_REACH = 0.45
-# Wilson decays are then found to 0.5 %; each round costs a tenth of a band.
-FIT_ROUNDS = 6
+# Reach of the fit on either side of the crossing, in log frequency: one octave.
+FIT_REACH = 0.7
+# Wilson decays are then found to 0.7 %.
+FIT_ROUNDS = 8
+# As many bands as lie within reach.
+FIT_BANDS = 10
+# Deviation of a correlation near one, which statistics alone would let vanish, in units of that of
+# a correlation near zero.
+SYSTEMATIC = 0.05
 # Octaves of zero correlation that end the search.
 SUSTAIN_OCTAVES = 0.5
-_STEEPNESS_LIMITS = (0.5, 15.0)
-_LOGIT_LIMIT = 4.0
+_STEEPNESS_LIMITS = (0.5, 60.0)
+_LOGIT_LIMIT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ class CurveModel:
 
 
 def find_crossings(
-    curves: torch.Tensor, model: CurveModel, levels: npt.ArrayLike
+    curves: torch.Tensor, model: CurveModel, levels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the sustained crossing of every curve.
 
@@ -74,7 +78,7 @@ def find_crossings(
     model
         The bands.
     levels
-        (bands,) threshold at each band.
+        (bands, n) or (bands, 1) threshold at each band.
 
     Returns
     -------
@@ -84,10 +88,9 @@ def find_crossings(
     level
         (n,) float32 threshold in force at the crossing.
     """
-    level = torch.from_numpy(np.asarray(levels, np.float32)).to(curves.device)
-    frequency, place = sustained_crossing(curves, model, level)
+    frequency, place = sustained_crossing(curves, model, levels)
     found = torch.isfinite(frequency)
-    at = level[place]
+    at = levels.expand_as(curves).gather(0, place[None])[0]
     if bool(found.any()):
         index = torch.nonzero(found).view(-1)
         refined = fit_crossing(
@@ -156,7 +159,7 @@ def fit_crossing(
     (n,) float32, within one `FIT_REACH` of `frequency`.
     """
     bands = len(curves)
-    width = min(bands, 8)
+    width = min(bands, FIT_BANDS)
     first = (place - width // 2 + 1).clamp_(0, bands - width)
     rows = first[None, :] + torch.arange(width, device=curves.device)[:, None]
     c = curves.gather(0, rows)
@@ -204,9 +207,9 @@ def _reweighted_line(
     """One round of iteratively reweighted least squares for logit(C) = intercept + slope x."""
     eta = (intercept + slope * x).clamp_(-_LOGIT_LIMIT, _LOGIT_LIMIT)
     mu = torch.sigmoid(eta)
-    # d(mu)/d(eta) = mu (1 - mu) over the deviation (1 - mu)(1 + mu) of a correlation.
-    weight = near * (mu / (1 + mu)).square_()
-    z = eta + (c - mu) / (mu * (1 - mu))
+    turn = mu * (1 - mu)
+    weight = near * turn.square() / ((1 - mu * mu).square_() + SYSTEMATIC**2)
+    z = eta + (c - mu) / turn
     wx = weight * x
     s0, s1, s2 = weight.sum(0), wx.sum(0), (wx * x).sum(0)
     t0, t1 = (weight * z).sum(0), (wx * z).sum(0)

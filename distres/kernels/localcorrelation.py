@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distres.kernels.bandfilter import Faces, Float3, PaddedBlock
+from distres.kernels.bandfilter import Faces, Float3, HalfBlocks
 from distres.kernels.bands import Band
 from distres.kernels.significance import independent_coefficients, noise_deviation
 
@@ -51,8 +51,8 @@ class Windows:
         Smallest radius of the first window, in voxels of the level.
     """
 
-    power: float = 0.75
-    average: float = 2.0
+    power: float = 0.5
+    average: float = 1.75
     noise: float = 3.0
     least_power_vox: float = 2.5
 
@@ -73,12 +73,12 @@ class Windows:
         )
 
 
-def curve_deviation(band: Band, windows: Windows, voxel_size: float, width: float) -> float:
-    """Return the standard deviation of C of pure noise after all windows."""
+def curve_deviation(band: Band, windows: Windows, voxel_size: float) -> float:
+    """Return the standard deviation of C of pure noise after all windows, far from faces."""
     power, average, noise = windows.radii(band, voxel_size)
     return noise_deviation(
-        independent_coefficients(band, (power, average), width),
-        independent_coefficients(band, (power, average, noise), width),
+        independent_coefficients(band, (power, average)),
+        independent_coefficients(band, (power, average, noise)),
     )
 
 
@@ -113,25 +113,18 @@ def correlation_curves(
     (bands, ceil(z / 2), ceil(y / 2), ceil(x / 2)) float32 within [-1, 1], on the voxels with even
     indices.
     """
-    blocks = [PaddedBlock.of(_unit_power(half), spacing, faces) for half in (half1, half2)]
+    halves = HalfBlocks.of(half1, half2, spacing, faces)
     nodes = tuple(-(-n // STRIDE) for n in half1.shape)
     curves = half1.new_empty((len(bands), *nodes))
     for place, band in enumerate(bands):
-        curves[place] = _band_correlation(blocks, band, windows)
+        curves[place] = _band_correlation(halves, band, windows)
     return curves
 
 
-def _unit_power(half: torch.Tensor) -> torch.Tensor:
-    """Centre a half and scale it to power one, unless it is constant."""
-    centred = half - half.mean()
-    power = float(centred.square().mean())
-    return centred / power**0.5 if power > 0 else centred
-
-
-def _band_correlation(blocks: Sequence[PaddedBlock], band: Band, windows: Windows) -> torch.Tensor:
-    spacing = blocks[0].spacing
+def _band_correlation(halves: HalfBlocks, band: Band, windows: Windows) -> torch.Tensor:
+    spacing = halves.spacing
     power, average, noise = windows.radii(band, max(spacing))
-    m2, d2 = _local_powers(blocks, band, power, noise)
+    m2, d2 = _local_powers(halves, band, power, noise)
     c = m2.sub(d2).div_(m2.add_(d2))
     # To first order in 1/n, the chi-square fluctuations of m^2 and d^2 shift the ratio by these.
     n_m = independent_coefficients(band, (power,))
@@ -143,14 +136,14 @@ def _band_correlation(blocks: Sequence[PaddedBlock], band: Band, windows: Window
 
 
 def _local_powers(
-    blocks: Sequence[PaddedBlock], band: Band, power: float, noise: float
+    halves: HalfBlocks, band: Band, power: float, noise: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the local power of the mean and, averaged further, of the half difference."""
-    b1, b2 = (block.filtered(band) for block in blocks)
-    first = _sample_windows(blocks[0], band, power, b1)
+    b1, b2 = halves.filtered(band)
+    first = _sample_windows(halves, band, power, b1)
     p1, p2 = windowed(b1.square(), first), windowed(b2.square(), first)
     cross = windowed(b1.mul_(b2), first)
-    wide = _node_windows(p1, noise, blocks[0].spacing)
+    wide = _node_windows(p1, noise, halves.spacing)
     # Halves of unequal strength are brought to one strength, so that only what they do not share
     # is left in the difference.
     scale = windowed(p1, wide).add_(_FLOOR)
@@ -183,11 +176,11 @@ def _node_window(nodes: int, radius: float, device: str) -> torch.Tensor:
 
 
 def _sample_windows(
-    block: PaddedBlock, band: Band, radius: float, like: torch.Tensor
+    halves: HalfBlocks, band: Band, radius: float, like: torch.Tensor
 ) -> list[torch.Tensor]:
     """Return windows over the samples of a filtered block, around every second voxel."""
     axes = zip(
-        block.shape, block.padded, block.grid(band), block.before, block.spacing, strict=True
+        halves.shape, halves.padded, halves.grid(band), halves.before, halves.spacing, strict=True
     )
     return [_sample_window(n, p, g, b, radius / s, str(like.device)) for n, p, g, b, s in axes]
 

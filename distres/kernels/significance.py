@@ -11,7 +11,7 @@ shell volume is the wide-band limit of it, which counts several times too few co
 narrow band in a small window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -27,9 +27,7 @@ _STEPS_PER_WAVELENGTH = 6
 
 
 @lru_cache(maxsize=1024)
-def independent_coefficients(
-    band: Band, radii: tuple[float, ...], width: float = float("inf")
-) -> float:
+def independent_coefficients(band: Band, radii: tuple[float, ...]) -> float:
     """Return n for a band seen through raised-cosine windows applied one after the other.
 
     Parameters
@@ -39,12 +37,9 @@ def independent_coefficients(
     radii
         Half widths of the windows (along each axis from one to zero), in the unit of the band's
         wavelength; the windows are products of one raised cosine per axis.
-    width
-        Edge of the volume: lags beyond it do not exist.
     """
     step = band.wavelength / _STEPS_PER_WAVELENGTH
     omega = _window_autocorrelation(radii, step)
-    omega = omega[: max(2, int(min(width / step, len(omega))))]
     lag = np.arange(len(omega)) * step
     # One octant of lags; planes at zero lag are shared by two octants, so they count half.
     share = np.where(lag > 0, 2.0, 1.0) * omega
@@ -85,9 +80,36 @@ def noise_deviation(signal_coefficients: float, noise_coefficients: float) -> fl
         n of the window in which the power of the mean map is taken.
     noise_coefficients
         n of the wider window in which the power of the half difference is taken. With one window
-        for both this is 1/sqrt(n).
+        for both the result is 1/sqrt(n).
     """
     return float(np.sqrt((1 / signal_coefficients + 1 / noise_coefficients) / 2))
+
+
+def face_factor(before: npt.ArrayLike, after: npt.ArrayLike, radius: float) -> FloatArray:
+    """Return by how much a face of the volume raises the deviation, for one axis.
+
+    A raised cosine that is cut by the face and normalised again holds fewer coefficients: n goes
+    with the square of its sum over its sum of squares.
+
+    Parameters
+    ----------
+    before, after
+        Distances from the window's centre to the faces before and behind it.
+    radius
+        Of the window.
+    """
+    b = np.clip(np.asarray(before, np.float64), 0, radius)
+    a = np.clip(np.asarray(after, np.float64), 0, radius)
+    turn = np.pi / radius
+
+    def both(function: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        return np.asarray(function(a) + function(b))
+
+    first = both(lambda u: u / 2 + np.sin(turn * u) / (2 * turn))
+    second = both(
+        lambda u: 3 * u / 8 + np.sin(turn * u) / (2 * turn) + np.sin(2 * turn * u) / (16 * turn)
+    )
+    return np.sqrt(second * radius / (0.75 * np.maximum(first, 1e-9 * radius) ** 2))
 
 
 def significance_level(deviation: npt.ArrayLike, probability: float) -> FloatArray:

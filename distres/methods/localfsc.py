@@ -26,7 +26,7 @@ from distres.methods.localfsc_plan import (
     LocalFscParameters,
     choose_bands,
     halo_vox,
-    thresholds_in_force,
+    significance_levels,
 )
 from distres.methods.localfsc_tiles import (
     FLAGS,
@@ -54,8 +54,9 @@ class LocalFscResult:
         Paths of the curves by level, (band, z, y, x) float16 at every second voxel of the level.
     bands
         All bands from low to high frequency.
-    levels
-        (thresholds, bands) threshold in force: the fixed one or the significance, if higher.
+    significance
+        Correlation at each band that noise alone rarely exceeds; where a threshold lies below it,
+        it is in force instead.
     tables
         Rows of all passes by name, with what they cost.
     """
@@ -64,14 +65,16 @@ class LocalFscResult:
     flags: str
     curves: dict[int, str]
     bands: tuple[Band, ...]
-    levels: tuple[tuple[float, ...], ...]
+    significance: tuple[float, ...]
     tables: dict[str, Table]
 
     def as_json(self) -> dict[str, Any]:
-        """Return bands and thresholds in force for the record."""
+        """Return the bands and what noise alone would show in them, for the record."""
         return {
-            "bands": [{"centre_angstrom": 1 / b.centre, "level": b.level} for b in self.bands],
-            "thresholds_in_force": [list(row) for row in self.levels],
+            "bands": [
+                {"centre_angstrom": 1 / band.centre, "level": band.level, "significance": level}
+                for band, level in zip(self.bands, self.significance, strict=True)
+            ]
         }
 
 
@@ -79,7 +82,7 @@ def localfsc_jobs(
     half1_levels: Sequence[Source],
     half2_levels: Sequence[Source],
     grid: Grid,
-    run: Run,
+    run: Run | None,
     executor: Executor,
     parameters: LocalFscParameters,
     *,
@@ -98,7 +101,7 @@ def localfsc_jobs(
     grid
         Grid of level 0.
     run, executor
-        Where to compute; the planner asks them.
+        Where to compute; the planner asks them. Without a run its earlier plans are not known.
     parameters
         What to compute.
     mask
@@ -171,12 +174,12 @@ def run_localfsc(
         flags=FLAGS,
         curves={level: curves_path(level) for level in levels},
         bands=bands,
-        levels=thresholds_in_force(grid, bands, parameters),
+        significance=significance_levels(grid, bands, parameters),
         tables=tables,
     )
 
 
-def _planning(run: Run, executor: Executor, tile: int | None) -> dict[str, Any]:
+def _planning(run: Run | None, executor: Executor, tile: int | None) -> dict[str, Any]:
     return {
         "memory_bytes": executor.memory_bytes,
         "workers": executor.workers,
@@ -246,7 +249,9 @@ def _crossing_job(
             "shape": list(grid.shape),
             "spacing_angstrom": list(grid.voxel_size_angstrom),
             "bands": [asdict(band) for band in bands],
-            "levels": [list(row) for row in thresholds_in_force(grid, bands, parameters)],
+            "thresholds": list(parameters.thresholds),
+            "significance": list(significance_levels(grid, bands, parameters)),
+            "windows": asdict(parameters.windows),
             "range_per_angstrom": [1 / coarse, 1 / fine],
             "border_wavelengths": (parameters.window_wavelengths + parameters.power_wavelengths)
             / 2,

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
-
 from distres.errors import UsageError
 from distres.io.grid import Grid
 from distres.kernels.bands import BANDS_PER_OCTAVE, HALF_OCTAVES, Band, plan_bands
@@ -23,7 +21,7 @@ from distres.kernels.significance import significance_level
 
 HALO_WAVELENGTHS = 4.2
 # The lowest band: windows at its wavelength still fit into the volume.
-LOWEST_PER_EXTENT = 5.0
+LOWEST_PER_EXTENT = 6.0
 LONGEST_WAVELENGTH_VOX = 64.0
 
 
@@ -36,7 +34,7 @@ class LocalFscParameters:
     thresholds
         Correlations at which the resolution is read; all in one pass.
     finest_angstrom, coarsest_angstrom
-        Ends of the range of resolutions; None for Nyquist and for a fifth of the volume's shortest
+        Ends of the range of resolutions; None for Nyquist and for a sixth of the volume's shortest
         side (at most 64 voxels).
     window_wavelengths
         Full width at half maximum of the window, in wavelengths of each band: the distance over
@@ -60,12 +58,12 @@ class LocalFscParameters:
     thresholds: tuple[float, ...] = (0.5, 0.143)
     finest_angstrom: float | None = None
     coarsest_angstrom: float | None = None
-    window_wavelengths: float = 2.0
-    power_wavelengths: float = 0.75
+    window_wavelengths: float = 1.75
+    power_wavelengths: float = 0.5
     noise_wavelengths: float = 3.0
     bands_per_octave: int = BANDS_PER_OCTAVE
     half_octaves: float = HALF_OCTAVES
-    significance: float = 0.01
+    significance: float = 0.02
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -142,21 +140,14 @@ def levels_wanted(grid: Grid, parameters: LocalFscParameters) -> int:
     return 1 + max(band.level for band in choose_bands(grid, parameters, 16))
 
 
-def thresholds_in_force(
+def significance_levels(
     grid: Grid, bands: Sequence[Band], parameters: LocalFscParameters
-) -> tuple[tuple[float, ...], ...]:
-    """Return for each threshold and band the larger of it and the significance level."""
+) -> tuple[float, ...]:
+    """Return for each band the correlation that noise alone rarely exceeds, far from faces."""
     voxel = max(grid.voxel_size_angstrom)
-    extent = min(n * s for n, s in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
-    deviations = [
-        curve_deviation(band, parameters.windows, voxel * 2**band.level, extent) for band in bands
-    ]
-    floor = significance_level(deviations, parameters.significance)
-    # Above 0.9 a threshold means nothing any more.
-    return tuple(
-        tuple(float(v) for v in np.minimum(np.maximum(t, floor), max(t, 0.9)))
-        for t in parameters.thresholds
-    )
+    windows = parameters.windows
+    deviations = [curve_deviation(band, windows, voxel * 2**band.level) for band in bands]
+    return tuple(float(v) for v in significance_level(deviations, parameters.significance))
 
 
 def halo_vox(bands: Sequence[Band], voxel_size: float) -> int:

@@ -13,6 +13,7 @@ from distres.kernels.bandfilter import Faces
 from distres.kernels.bands import Band
 from distres.kernels.crossing import CurveModel, find_crossings
 from distres.kernels.localcorrelation import STRIDE, Windows, correlation_curves, windowed
+from distres.kernels.significance import face_factor
 from distres.methods.products import (
     FLAG_BORDER,
     FLAG_NEVER_ABOVE,
@@ -97,14 +98,15 @@ def crossing_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     inputs
         ``curves_<level>`` for every level; perhaps ``mask``.
     parameters
-        ``shape``, ``spacing_angstrom`` (z, y, x), ``bands``, ``levels`` (thresholds, bands):
-        thresholds in force; ``range_per_angstrom`` (low, high); ``border_wavelengths``; ``device``.
+        ``shape``, ``spacing_angstrom`` (z, y, x), ``bands``, ``windows``, ``thresholds``,
+        ``significance`` of each band, ``range_per_angstrom`` (low, high), ``border_wavelengths``,
+        ``device``.
     """
     tile = inputs.tile
     device = pick_device(parameters["device"])
     inside = inputs.core("mask") > 0 if "mask" in inputs else np.ones(tile.core_shape, bool)
     bands = bands_of(parameters["bands"])
-    locres = np.full((len(parameters["levels"]), *tile.core_shape), np.nan, np.float32)
+    locres = np.full((len(parameters["thresholds"]), *tile.core_shape), np.nan, np.float32)
     flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
     if not inside.any():
         return TileResult(arrays={LOCRES: locres, FLAGS: flags})
@@ -113,15 +115,52 @@ def crossing_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     index = torch.from_numpy(np.flatnonzero(wanted)).to(device)
     model = CurveModel.of(bands, device)
     faces = _distance_to_faces(tile.core, parameters["shape"], parameters["spacing_angstrom"])
-    for place, levels in enumerate(parameters["levels"]):
+    factors = _face_factors(inputs, parameters, curves.shape[1:])
+    for place, threshold in enumerate(parameters["thresholds"]):
         nodes = torch.full(wanted.shape, float("nan"), device=device)
         for first in range(0, len(index), FIT_BATCH):
             part = index[first : first + FIT_BATCH]
             batch = curves.view(len(bands), -1).index_select(1, part)
+            levels = _levels(threshold, parameters["significance"], factors, part)
             nodes.view(-1)[part] = find_crossings(batch, model, levels)[0]
         voxels = _at_voxels(nodes, tile.core_shape).cpu().numpy()
         _answer(voxels, inside, faces, parameters, locres[place], flags[place])
     return TileResult(arrays={LOCRES: locres, FLAGS: flags})
+
+
+def _face_factors(
+    inputs: TileInputs, parameters: Parameters, nodes: Sequence[int]
+) -> list[FloatArray]:
+    """Return per axis (bands, nodes) by how much nearby faces raise the deviation of noise."""
+    windows = Windows(**parameters["windows"])
+    spacing = parameters["spacing_angstrom"]
+    factors = []
+    axes = zip(inputs.tile.core, nodes, parameters["shape"], spacing, strict=True)
+    for part, count, n, step in axes:
+        place = part.start + STRIDE * np.arange(count)
+        rows = []
+        for band in bands_of(parameters["bands"]):
+            power, average, _ = windows.radii(band, max(spacing) * 2**band.level)
+            radius = float(np.hypot(power, average))
+            rows.append(face_factor((place + 0.5) * step, (n - place - 0.5) * step, radius))
+        factors.append(np.stack(rows).astype(np.float32))
+    return factors
+
+
+def _levels(
+    threshold: float,
+    significance: Sequence[float],
+    factors: Sequence[FloatArray],
+    nodes: torch.Tensor,
+) -> torch.Tensor:
+    """Return the (bands, nodes) thresholds in force: the fixed one, or significance if higher."""
+    fz, fy, fx = (torch.from_numpy(f).to(nodes.device) for f in factors)
+    ny, nx = fy.shape[1], fx.shape[1]
+    z, y, x = nodes // (ny * nx), nodes // nx % ny, nodes % nx
+    floor = torch.tensor(significance, dtype=torch.float32, device=nodes.device)[:, None]
+    levels = floor * fz[:, z] * fy[:, y] * fx[:, x]
+    # Above 0.9 a threshold means nothing any more.
+    return levels.clamp_(min=threshold, max=max(0.9, threshold))
 
 
 def _curves_at_nodes(
@@ -148,7 +187,9 @@ def _curves_at_nodes(
             last = min(-(-int(target[-1]) // step), n - 1)
             region.append(slice(first, last + 1))
             matrices.append(_interpolation(target / step - first, last + 1 - first, device))
-        values = np.asarray(source.read(tuple(region)), np.float32)
+        # Tiles far from the mask were never measured: what no wanted node needs must not be NaN,
+        # or it would spread through the sums.
+        values = np.nan_to_num(np.asarray(source.read(tuple(region)), np.float32))
         parts.extend(windowed(band, matrices) for band in torch.from_numpy(values).to(device))
     return torch.stack(parts)
 
@@ -231,8 +272,8 @@ def _answer(
     known = np.isfinite(frequency)
     with np.errstate(invalid="ignore"):
         beyond = (frequency > high * (1 + 1e-6)) | (frequency < low * (1 - 1e-6))
-        ends = frequency >= nyquist * (1 - 1e-5)
-        limited = np.clip(frequency, low, high)
+        ends = (frequency >= nyquist * (1 - 1e-5)) & (high >= nyquist * (1 - 1e-5))
+        limited = np.where(ends, np.float32(high), np.clip(frequency, low, high))
         border = faces_angstrom * limited < parameters["border_wavelengths"]
     bits = np.where(known, 0, FLAG_NEVER_ABOVE).astype(np.uint8)
     bits |= np.where(known & ends, FLAG_NYQUIST, 0).astype(np.uint8)

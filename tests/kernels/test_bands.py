@@ -50,7 +50,7 @@ def test_a_range_keeps_one_band_beyond_its_upper_end() -> None:
     assert 1 <= len(above) <= 2
 
 
-@pytest.mark.parametrize("steepness", [1.0, 5.0, 12.5, 25.0])
+@pytest.mark.parametrize("steepness", [1.0, 5.0, 12.5, 25.0, 80.0])
 def test_the_table_gives_a_decays_own_average(steepness: float) -> None:
     band = Band(centre=0.2, half_octaves=0.7, nyquist=0.5)
     beta = steepness / mean_square(band)

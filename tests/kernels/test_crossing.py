@@ -23,7 +23,7 @@ def wilson_curve(b_factor: float, log_snr: float) -> np.ndarray:
 
 def crossing(curve: np.ndarray, threshold: float) -> float:
     tensor = torch.from_numpy(np.asarray(curve, np.float32))[:, None]
-    found, _ = find_crossings(tensor, MODEL, np.full(len(BANDS), threshold))
+    found, _ = find_crossings(tensor, MODEL, torch.full((len(BANDS), 1), threshold))
     return float(found[0])
 
 
@@ -36,7 +36,7 @@ def test_a_wilson_decay_crosses_where_it_does(
 ) -> None:
     goal = np.log(threshold / (1 - threshold))
     truth = np.sqrt(2 * (log_snr - goal) / b_factor)
-    # The model is exact here; what is left is how far six rounds of fitting come.
+    # The model is exact here; what is left is how far eight rounds of fitting come.
     assert crossing(wilson_curve(b_factor, log_snr), threshold) == pytest.approx(truth, rel=7e-3)
 
 
@@ -63,7 +63,7 @@ def test_a_band_far_beyond_does_not_revive_a_dead_curve() -> None:
 
 
 def test_the_threshold_in_force_is_that_of_the_band() -> None:
-    levels = np.linspace(0.3, 0.1, len(BANDS))
+    levels = torch.linspace(0.3, 0.1, len(BANDS))[:, None]
     curve = torch.from_numpy(wilson_curve(300, 3.5).astype(np.float32))[:, None]
     _, level = find_crossings(curve, MODEL, levels)
     assert 0.1 < float(level[0]) < 0.3
@@ -74,8 +74,8 @@ def test_the_fit_halves_the_error_of_a_noisy_curve() -> None:
     truth = np.sqrt(2 * (3.5 - np.log(0.143 / 0.857)) / 700)
     noise = np.random.default_rng(3).normal(0, 0.06, (len(BANDS), 4000))
     noisy = torch.from_numpy((curve[:, None] + noise).astype(np.float32))
-    level = np.full(len(BANDS), 0.143, np.float32)
-    raw, _ = sustained_crossing(noisy, MODEL, torch.from_numpy(level))
+    level = torch.full((len(BANDS), 1), 0.143)
+    raw, _ = sustained_crossing(noisy, MODEL, level)
     fitted, _ = find_crossings(noisy, MODEL, level)
     errors = [np.log(f.numpy() / truth) for f in (raw, fitted)]
     # One band alone knows the crossing to 0.06 / (dC / d ln k) = 0.06 / 1.3 = 4.6 %, and the raw
@@ -87,3 +87,12 @@ def test_the_fit_halves_the_error_of_a_noisy_curve() -> None:
 def test_a_lower_threshold_is_crossed_at_a_higher_frequency() -> None:
     curve = wilson_curve(300, 3.5)
     assert crossing(curve, 0.143) > crossing(curve, 0.3) > crossing(curve, 0.5)
+
+
+def test_every_curve_may_have_its_own_threshold() -> None:
+    curve = torch.from_numpy(wilson_curve(300, 3.5).astype(np.float32))
+    both = torch.stack([curve, curve], dim=1)
+    levels = torch.tensor([0.143, 0.5]).expand(len(BANDS), 2)
+    found, level = find_crossings(both, MODEL, levels)
+    assert found[0] > found[1]
+    torch.testing.assert_close(level, torch.tensor([0.143, 0.5]))

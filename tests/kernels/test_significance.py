@@ -5,6 +5,7 @@ import torch
 from distres.kernels.bands import Band
 from distres.kernels.localcorrelation import Windows, correlation_curves, curve_deviation
 from distres.kernels.significance import (
+    face_factor,
     independent_coefficients,
     noise_deviation,
     significance_level,
@@ -50,8 +51,22 @@ def test_the_deviation_of_noise_is_what_theory_says() -> None:
     curves = correlation_curves(*halves, spacing=(1, 1, 1), bands=bands, windows=windows)
     inner = curves[:, 8:-8, 8:-8, 8:-8]
     for curve, band in zip(inner, bands, strict=True):
-        expected = curve_deviation(band, windows, 1.0, 96.0)
-        # (64 / 2 R)^3 independent windows of R = 2.75 wavelengths: 24 and 120 of them, so the
-        # deviation itself is known to 1/sqrt(2 * 24) = 14 %; the fold of squares adds some 8 %.
-        assert curve.std().item() == pytest.approx(expected, rel=0.3)
-        assert abs(curve.mean().item()) < 3 * expected / np.sqrt(24)
+        expected = curve_deviation(band, windows, 1.0)
+        # About (64 / 8)^3 and (64 / 5)^3 windows of 1.8 wavelengths at half maximum lie side by
+        # side: 500 and more, so the deviation itself is known to 3 %. Second orders stay.
+        assert curve.std().item() == pytest.approx(expected, rel=0.1)
+        assert abs(curve.mean().item()) < 3 * expected / np.sqrt(500) + 0.003
+
+
+def test_a_face_leaves_half_of_the_window() -> None:
+    assert face_factor(0.0, 99.0, 8.0) == pytest.approx(np.sqrt(2))
+    assert face_factor(99.0, 8.0, 8.0) == pytest.approx(1)
+    assert 1 < face_factor(3.0, 99.0, 8.0) < np.sqrt(2)
+
+
+def test_the_face_factor_is_that_of_the_cut_window() -> None:
+    u = (np.arange(-800, 800) + 0.5) / 100
+    window = 1 + np.cos(np.pi * u / 8)
+    cut = window[u > -3]
+    expected = np.sqrt((cut**2).sum() / cut.sum() ** 2 / ((window**2).sum() / window.sum() ** 2))
+    assert face_factor(3.0, 9.0, 8.0) == pytest.approx(expected, rel=1e-3)
