@@ -47,18 +47,28 @@ class Band:
 
     @classmethod
     def octave(cls, frequency: float, ramp: float) -> "Band":
-        """Pass [f, 2 f], with edges of width `ramp` outside."""
+        """Pass [f, 2 f]: half the gain at f, nothing beyond 2 f + ramp.
+
+        The lower edge, which decides what a test means, is `ramp` wide and centred on f. The upper
+        one begins at 1.6 f: the wider an edge, the nearer everything stays that a voxel sees.
+        """
+        low = frequency + ramp / 2
         return cls(
-            start=max(frequency - ramp, 0.0),
-            low=frequency,
-            high=2 * frequency,
-            stop=2 * frequency + ramp,
+            start=max(frequency - ramp / 2, 0.0),
+            low=low,
+            high=max(1.6 * frequency, low),
+            stop=max(2 * frequency, low) + ramp,
         )
 
     @classmethod
     def high_pass(cls, frequency: float, ramp: float) -> "Band":
         """Pass all from f up to the corner of the grid, as published."""
         return cls(start=max(frequency - ramp, 0.0), low=frequency)
+
+    @classmethod
+    def smoother(cls, frequency: float) -> "Band":
+        """Pass less and less up to 1.2 f: the kernel is a bump of about one wavelength."""
+        return cls(high=0.0, stop=1.2 * frequency)
 
     @classmethod
     def low_pass(cls, frequency: float, ramp: float) -> "Band":
@@ -143,7 +153,11 @@ def box_shape(shape: Shape3, voxel_angstrom: Float3, top: float) -> Shape3:
 
 
 def monogenic_amplitude(
-    riesz: RieszBlock, band: Band, *, published_nyquist: bool = False
+    riesz: RieszBlock,
+    band: Band,
+    *,
+    face_ramp_freq_vox: float = 0.0,
+    published_nyquist: bool = False,
 ) -> torch.Tensor:
     """Return the monogenic amplitude in a band on the small box that holds it.
 
@@ -153,6 +167,10 @@ def monogenic_amplitude(
         Transform of a block.
     band
         The frequencies.
+    face_ramp_freq_vox
+        Width of an edge, in cycles per voxel, that takes the filter to zero at the highest
+        frequency of each axis. There the Riesz transform jumps, and without an edge a voxel feels
+        the jump from far away.
     published_nyquist
         At the highest frequency of an even axis the sign of u_a is not defined and this returns
         0 for its Riesz component. True takes it as the published program does, where it follows
@@ -170,6 +188,8 @@ def monogenic_amplitude(
     part = riesz.spectrum[_middle(shape, box)]
     norm = _octant_norm(shape, box, voxel, device)
     gain = band.gain(norm).mul_(prod(box) / prod(shape))
+    if face_ramp_freq_vox > 0:
+        _fade_faces(gain, shape, face_ramp_freq_vox)
     norm[0, 0, 0] = 1.0
     uz, uy, ux = _odd_frequencies(shape, box, voxel, device)
     field = _empty(box, torch.complex64, device)
@@ -226,6 +246,17 @@ def _rise(distance: torch.Tensor, width: float) -> torch.Tensor:
     if width <= 0:
         return (distance >= 0).to(distance.dtype)
     return 0.5 - 0.5 * torch.cos(pi * (distance / width).clamp_(0, 1))
+
+
+def _fade_faces(octant: torch.Tensor, shape: Shape3, ramp_freq_vox: float) -> None:
+    """Take an octant of a filter to zero at the highest frequency of each axis."""
+    for axis, n in enumerate(shape):
+        if n < 2:
+            continue
+        view = [1, 1, 1]
+        view[axis] = -1
+        index = torch.arange(octant.shape[axis], device=octant.device, dtype=torch.float32)
+        octant *= _rise(0.5 - index / n, ramp_freq_vox).view(view)
 
 
 def _empty(shape: Shape3, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

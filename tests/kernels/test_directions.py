@@ -113,7 +113,7 @@ def test_a_wave_counts_in_its_own_cone_only():
     wave = np.cos(2 * np.pi * sum(k * g for k, g in zip(index, grid, strict=True)) + 0.4)
     riesz = riesz_block(torch.from_numpy(wave.astype(np.float32)), UNIT)
     u = np.array([k / n for k, n in zip(index, shape, strict=True)])
-    band = Band.octave(float(np.linalg.norm(u)) / 1.4, RAMP)
+    band = Band.octave(float(np.linalg.norm(u)) / 1.4, RAMP)  # inside both edges
     axis = u / np.linalg.norm(u)
     for sign in (1, -1):
         amplitude = directional_amplitude(riesz, band, Cone(axis=tuple(sign * axis)))
