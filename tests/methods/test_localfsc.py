@@ -294,8 +294,10 @@ def test_a_pyramid_changes_little(run_it: Runner) -> None:
 def test_curves_above_to_the_end_say_so(run_it: Runner) -> None:
     half1, half2 = wilson_halves((48, 48, 48), 0.0)
     answer = run_it(half1, half2, levels=1)
-    assert (answer.locres == 2).all()
-    assert (answer.flags & FLAG_NYQUIST).all()
+    # In a corner of the volume the window is an eighth, and noise may end a curve before.
+    inner = (..., *(slice(8, -8),) * 3)
+    assert (answer.locres[inner] == 2).all()
+    assert (answer.flags[inner] & FLAG_NYQUIST).all()
 
 
 def test_the_end_of_the_requested_range_is_flagged(run_it: Runner) -> None:
