@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 import typer
 
 from distres import __version__
-from distres.cli import blocres, deblur, files, fsc, localfsc, mask, phantom, resmap
+from distres.cli import blocres, deblur, files, fsc, localfsc, mask, monores, phantom, resmap
 from distres.errors import DistresError
 
 EXIT_UNEXPECTED = 1
@@ -42,7 +42,7 @@ def _main(
     """Local resolution of cryo-EM maps and tomograms of any size."""
 
 
-for _commands in (localfsc, deblur, blocres, resmap, fsc, mask, phantom, files):
+for _commands in (localfsc, monores, deblur, blocres, resmap, fsc, mask, phantom, files):
     _commands.register(app)
 
 
