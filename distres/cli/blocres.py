@@ -2,13 +2,17 @@
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distres.cli import options as shared
 
+if TYPE_CHECKING:
+    from distres.methods.blocres_run import BlocresRun
+
 _PANEL = "Boxes"
+_RELION = "Spheres of --compat relion"
 
 EPILOG = (
     "Examples: [bold]distres blocres half1.mrc half2.mrc -m mask.mrc --box 25A[/bold] · "
@@ -20,6 +24,7 @@ class Compat(StrEnum):
     """Programs whose rules can be followed."""
 
     bsoft = "bsoft"
+    relion = "relion"
 
 
 def register(app: typer.Typer) -> None:
@@ -70,10 +75,35 @@ def blocres(
         Compat | None,
         typer.Option(
             help="Follow another program's rules: bsoft takes its window, its even boxes, its "
-            "padding and the last crossing.",
+            "padding and the last crossing; relion takes its soft spheres, random phases, rule "
+            "and blending.",
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    sampling: Annotated[
+        float,
+        typer.Option(help="Distance of spheres, in angstrom.", rich_help_panel=_RELION),
+    ] = 25.0,
+    mask_radius: Annotated[
+        float | None,
+        typer.Option(
+            help="Radius of a sphere, in angstrom; by default half the sampling.",
+            rich_help_panel=_RELION,
+        ),
+    ] = None,
+    mask_edge: Annotated[
+        float | None,
+        typer.Option(
+            help="Width of its soft edge, in angstrom; by default the sampling.",
+            rich_help_panel=_RELION,
+        ),
+    ] = None,
+    randomise_at: Annotated[
+        float,
+        typer.Option(
+            help="Phases are random beyond this resolution, in angstrom.", rich_help_panel=_RELION
+        ),
+    ] = 25.0,
     cluster: shared.Cluster = "local",
     workers: shared.Workers = None,
     memory: shared.Memory = None,
@@ -100,6 +130,21 @@ def blocres(
     from distres.methods.blocres_run import compute_blocres
 
     start_logging(log_file)
+    options = shared.run_options(context)
+    if compat is Compat.relion:
+        from distres.methods.spheres import SphereParameters
+        from distres.methods.spheres_run import compute_spheres
+
+        spheres = SphereParameters(
+            sampling_angstrom=sampling,
+            radius_angstrom=mask_radius,
+            edge_angstrom=mask_edge,
+            randomise_angstrom=randomise_at,
+            threshold=_only(threshold),
+            device=device,
+        )
+        _show(compute_spheres(half1, half2, spheres, options), pictures, as_json)
+        return
     chosen = BlocresParameters(
         thresholds=tuple(threshold or (0.5, 0.143)),
         **_box(box),
@@ -110,7 +155,10 @@ def blocres(
         compat=None if compat is None else compat.value,
         device=device,
     )
-    done = compute_blocres(half1, half2, chosen, shared.run_options(context))
+    _show(compute_blocres(half1, half2, chosen, options), pictures, as_json)
+
+
+def _show(done: "BlocresRun", pictures: bool, as_json: bool) -> None:
     if pictures:
         from distres.report.draw import draw_run
 
@@ -122,6 +170,15 @@ def blocres(
         from distres.report.summary import summary_text
 
         typer.echo(summary_text(RunRecord.load(done.directory)))
+
+
+def _only(threshold: list[float] | None) -> float:
+    """Return the one threshold that RELION's rule takes."""
+    from distres.errors import UsageError
+
+    if threshold is not None and len(threshold) > 1:
+        raise UsageError("--compat relion takes one threshold; give --threshold once")
+    return threshold[0] if threshold else 0.143
 
 
 def _box(text: str | None) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""A whole run of RELION's local resolution: inputs, mask, spheres, maps, record."""
+
+from dataclasses import asdict
+
+from distres.io.volume import VolumeLike
+from distres.methods.blocres_run import METHOD, BlocresRun
+from distres.methods.localfsc_run import bring_mask
+from distres.methods.mask import search_level
+from distres.methods.options import RunOptions
+from distres.methods.products import Arrays, finish
+from distres.methods.pyramid import ingest
+from distres.methods.session import open_half_maps, open_session
+from distres.methods.spheres import SphereParameters, run_spheres
+
+
+def compute_spheres(
+    half1: VolumeLike,
+    half2: VolumeLike | None,
+    parameters: SphereParameters,
+    options: RunOptions,
+) -> BlocresRun:
+    """Compute RELION's local resolution of two half maps and write everything that comes of it.
+
+    Parameters
+    ----------
+    half1, half2
+        Paths, addresses, arrays or volumes; half 2 is found by name when it is None.
+    parameters
+        Choices of the method.
+    options
+        Mask, places and resources. The mask says where an answer is wanted; it never changes one.
+
+    Raises
+    ------
+    InputError
+        The inputs cannot be used, see `open_half_maps`.
+    UsageError
+        Voxels are no cubes, or a sphere does not fit.
+    ClusterError
+        A worker cannot hold the volume.
+    """
+    maps = open_half_maps(half1, half2, options)
+    grid = maps.half1.grid
+    parameters.resolved(grid)
+    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+        first = ingest(maps.half1, session.run, "half1", session.executor, levels)
+        second = ingest(maps.half2, session.run, "half2", session.executor, levels)
+        mask = bring_mask(session, maps, first, second)
+        result = run_spheres(
+            first[0],
+            second[0],
+            grid,
+            session.run,
+            session.executor,
+            parameters,
+            mask=mask.source,
+            occupancy=mask.occupancy,
+            tile=options.tile_vox,
+        )
+        record = finish(
+            session,
+            maps,
+            method=METHOD,
+            thresholds=(parameters.threshold,),
+            parameters={
+                **asdict(parameters),
+                "compat": "relion",
+                "resolved": result.parameters,
+                "mask": {"kind": mask.kind, **mask.parameters},
+            },
+            arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
+            extra={METHOD: {"spheres": result.spheres}, "mask_statistics": mask.statistics},
+        )
+        return BlocresRun(directory=session.run.directory, record=record)

@@ -1,0 +1,115 @@
+"""RELION's rule by tiles is RELION's rule on the whole volume."""
+
+import gzip
+from dataclasses import dataclass
+
+import mrcfile
+import numpy as np
+import pytest
+
+from distres.engine.cluster import Executor
+from distres.engine.run import Run
+from distres.engine.runner import output
+from distres.errors import ClusterError, UsageError
+from distres.io.grid import Grid
+from distres.methods.spheres import SphereParameters, run_spheres
+
+
+@dataclass(frozen=True)
+class Held:
+    """A source in memory."""
+
+    data: np.ndarray
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    def read(self, region):
+        return self.data[region]
+
+    def identity(self):
+        return {"shape": list(self.data.shape)}
+
+
+SMALL = {"sampling_angstrom": 6.0, "radius_angstrom": 5.0, "edge_angstrom": 4.0}
+
+
+def halves(edge, seed=0):
+    rng = np.random.default_rng(seed)
+    k = np.meshgrid(*(np.fft.fftfreq(edge) for _ in range(3)), indexing="ij")
+    fall = np.exp(-30 * sum(axis**2 for axis in k))
+    signal = np.fft.ifftn(np.fft.fftn(rng.standard_normal((edge,) * 3)) * fall).real * 8
+    return [(signal + rng.standard_normal(signal.shape)).astype(np.float32) for _ in "12"]
+
+
+def compute(path, pair, *, mask=None, tile=None, executor=None, **given):
+    run = Run.open(path)
+    result = run_spheres(
+        Held(pair[0]),
+        Held(pair[1]),
+        Grid(shape=pair[0].shape, voxel_size_angstrom=(1.0, 1.0, 1.0)),
+        run,
+        executor or Executor(),
+        SphereParameters(**{"device": "cpu", **SMALL, **given}),
+        mask=None if mask is None else Held(mask),
+        tile=tile,
+    )
+    return output(run, result.locres).read((slice(None),) * 3)[0], result
+
+
+def test_tiles_give_what_the_whole_gives(tmp_path):
+    pair = halves(48)
+    whole, _ = compute(tmp_path / "whole", pair)
+    tiled, _ = compute(tmp_path / "tiled", pair, tile=24)
+    np.testing.assert_array_equal(np.isnan(tiled), np.isnan(whole))
+    # Sums of float64 in another order.
+    np.testing.assert_allclose(tiled, whole, rtol=1e-5)
+
+
+def test_a_mask_leaves_out_work_and_changes_nothing_inside(tmp_path):
+    pair = halves(48, seed=1)
+    mask = np.zeros((48, 48, 48), np.float32)
+    mask[18:26, 20:28, 22:30] = 1
+    every, all_spheres = compute(tmp_path / "every", pair)
+    inside, fewer = compute(tmp_path / "inside", pair, mask=mask)
+    np.testing.assert_allclose(inside[mask > 0], every[mask > 0], rtol=1e-6)
+    assert np.isnan(inside[mask == 0]).all()
+    assert fewer.spheres < 0.6 * all_spheres.spheres
+
+
+def test_a_worker_that_cannot_hold_the_volume_is_told(tmp_path):
+    with pytest.raises(ClusterError, match="localfsc"):
+        compute(tmp_path / "run", halves(48), executor=Executor(memory_bytes=400_000_000))
+
+
+def test_voxels_that_are_no_cubes_are_refused():
+    grid = Grid(shape=(40, 40, 40), voxel_size_angstrom=(2.0, 1.0, 1.0))
+    with pytest.raises(UsageError, match="cubes"):
+        SphereParameters().resolved(grid)
+
+
+def test_defaults_follow_the_sampling():
+    grid = Grid(shape=(128, 128, 128), voxel_size_angstrom=(1.2, 1.2, 1.2))
+    found = SphereParameters().resolved(grid)
+    assert (found["radius_angstrom"], found["edge_angstrom"], found["step_vox"]) == (12.5, 25.0, 21)
+
+
+@pytest.mark.slow
+def test_published_settings_agree_with_relion_in_the_median(tmp_path, shared):
+    def read(name):
+        with gzip.open(shared / "oracles" / "blob128" / f"{name}.mrc.gz") as stream:
+            return np.array(mrcfile.mrcinterpreter.MrcInterpreter(stream).data, np.float32)
+
+    pair, oracle, mask, labels = (
+        [read("half1"), read("half2")], read("relion_locres"), read("mask"), read("labels")
+    )  # fmt: skip
+    found, _ = compute(
+        tmp_path / "run", pair, mask=mask, tile=64, sampling_angstrom=10.0,
+        radius_angstrom=10.0, edge_angstrom=5.0,
+    )  # fmt: skip
+    both = (mask > 0) & (oracle > 0) & np.isfinite(found)
+    assert np.median(np.abs(found / oracle - 1)[both]) < 0.02
+    for label in (1, 2, 3):
+        ours, theirs = (np.median(m[both & (labels == label)]) for m in (found, oracle))
+        assert ours == pytest.approx(theirs, rel=0.03)
