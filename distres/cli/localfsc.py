@@ -34,7 +34,7 @@ def localfsc(
         float | None,
         typer.Option(
             help="Spacing of the bands at the fine end of the range, in angstrom; resolutions are "
-            "interpolated between bands. By default there are six bands an octave.",
+            "interpolated between bands. By default there are four bands an octave.",
             rich_help_panel=_PANEL,
         ),
     ] = None,
@@ -45,14 +45,22 @@ def localfsc(
             "change. Wider is steadier and blurs more.",
             rich_help_panel=_PANEL,
         ),
-    ] = 2.0,
+    ] = 1.75,
     significance: Annotated[
         float,
         typer.Option(
             help="Probability with which noise alone may pass the threshold in force.",
             rich_help_panel=_PANEL,
         ),
-    ] = 0.01,
+    ] = 0.02,
+    filtered: Annotated[
+        bool,
+        typer.Option(
+            "--filtered",
+            help="Also write the mean of the halves, low-passed at the local resolution.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
     cluster: shared.Cluster = "local",
     workers: shared.Workers = None,
     memory: shared.Memory = None,
@@ -95,7 +103,7 @@ def localfsc(
         estimate = localfsc_run.dry_run(half1, half2, chosen, options)
         typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
         return
-    done = localfsc_run.compute_localfsc(half1, half2, chosen, options)
+    done = localfsc_run.compute_localfsc(half1, half2, chosen, options, filtered=filtered)
     first = done.record["inputs"]["half1"]["path"]
     drawn = shared.draw(done.directory, done.density, first) if pictures else []
     if as_json:

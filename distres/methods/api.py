@@ -28,6 +28,7 @@ def localfsc(
     thresholds: tuple[float, ...] = (0.5, 0.143),
     resolution_range: tuple[float, float] | None = None,
     pixel_size: float | None = None,
+    filtered: bool = False,
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -50,6 +51,8 @@ def localfsc(
         Resolutions to test, in angstrom, in any order.
     pixel_size
         Voxel size in angstrom that replaces what the inputs say; arrays need it.
+    filtered
+        Also return ``filtered``: the mean of the halves, low-passed at the local resolution.
     output
         Run directory to keep. Without it the result is read into memory and nothing is kept.
     client
@@ -89,7 +92,8 @@ def localfsc(
             resume=resume,
             overwrite=overwrite,
         )
-        return compute_localfsc(half1, half2, chosen, options).dataset(load=output is None)
+        done = compute_localfsc(half1, half2, chosen, options, filtered=filtered)
+        return done.dataset(load=output is None)
 
 
 def fsc(

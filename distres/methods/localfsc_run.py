@@ -1,18 +1,25 @@
 """A whole run of the local FSC: inputs, pyramids, mask, curves, crossings, maps, record."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from distres.engine.cluster import Executor
 from distres.engine.jobs import Source, TileJob
+from distres.engine.run import Run
+from distres.engine.runner import output
+from distres.engine.sources import Layer, Mean
 from distres.io.volume import Grid, VolumeLike
+from distres.kernels.bands import Band
 from distres.kernels.localcorrelation import STRIDE
 from distres.methods.dataset import open_run
+from distres.methods.localfilter import levels_for, run_filter
 from distres.methods.localfsc import LocalFscResult, localfsc_jobs, run_localfsc
-from distres.methods.localfsc_plan import LocalFscParameters, levels_wanted
+from distres.methods.localfsc_plan import LocalFscParameters, choose_bands, levels_wanted
 from distres.methods.mask import MaskResult, auto_mask, load_mask, search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, finish, summary
@@ -55,6 +62,8 @@ def compute_localfsc(
     half2: VolumeLike | None,
     parameters: LocalFscParameters,
     options: RunOptions,
+    *,
+    filtered: bool = False,
 ) -> LocalFscRun:
     """Compute the local FSC of two half maps and write everything that comes of it.
 
@@ -66,6 +75,9 @@ def compute_localfsc(
         Choices of the method.
     options
         Mask, places and resources.
+    filtered
+        Also write the mean of the halves, low-passed everywhere at the first threshold's local
+        resolution.
 
     Raises
     ------
@@ -79,7 +91,13 @@ def compute_localfsc(
     maps = open_half_maps(half1, half2, options)
     grid = maps.half1.grid
     levels = pyramid_levels(grid, parameters, masked=maps.mask is not None)
-    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+    if filtered:
+        levels = max(levels, levels_for(grid))
+    with open_session(
+        options,
+        default_output=f"{maps.stem}_{METHOD}",
+        preflight=lambda executor: _planned(maps, parameters, levels, None, executor, options),
+    ) as session:
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
@@ -94,7 +112,8 @@ def compute_localfsc(
             occupancy=mask.occupancy,
             tile=options.tile_vox,
         )
-        record = _finish(session, maps, parameters, mask, result)
+        extra = _filter(session, grid, first, second, result) if filtered else {}
+        record = _finish(session, maps, parameters, mask, result, extra)
         return LocalFscRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
@@ -120,12 +139,29 @@ def bring_mask(
     return found
 
 
+def _filter(
+    session: Session,
+    grid: Grid,
+    first: Sequence[Source],
+    second: Sequence[Source],
+    result: LocalFscResult,
+) -> dict[str, str]:
+    """Low-pass the mean of the halves at the local resolution of the first threshold."""
+    means: list[Source] = [Mean(first=a, second=b) for a, b in zip(first, second, strict=True)]
+    locres = Layer(source=output(session.run, result.locres), index=0)
+    found = run_filter(
+        means, locres, grid, session.run, session.executor, tile=session.options.tile_vox
+    )
+    return {"filtered": found.filtered}
+
+
 def _finish(
     session: Session,
     maps: HalfMaps,
     parameters: LocalFscParameters,
     mask: MaskResult,
     result: LocalFscResult,
+    arrays: dict[str, str],
 ) -> dict[str, Any]:
     return finish(
         session,
@@ -133,7 +169,9 @@ def _finish(
         method=METHOD,
         thresholds=parameters.thresholds,
         parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-        arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
+        arrays=Arrays(
+            locres=result.locres, flags=result.flags, mask=mask.source.path, extra=arrays
+        ),
         extra={
             "localfsc": {
                 **result.as_json(),
@@ -171,17 +209,37 @@ def dry_run(
                 )
                 for level in range(1, levels)
             ]
-        stand_ins = [_stand_in(grid, level) for level in range(levels)]
-        jobs += localfsc_jobs(
-            stand_ins,
-            stand_ins,
-            grid,
-            session.run,
-            session.executor,
-            parameters,
-            tile=options.tile_vox,
-        )
+        jobs += _planned(maps, parameters, levels, session.run, session.executor, options)
         return estimate_chain(jobs, session.executor)
+
+
+def _planned(
+    maps: HalfMaps,
+    parameters: LocalFscParameters,
+    levels: int,
+    run: Run | None,
+    executor: Executor,
+    options: RunOptions,
+) -> list[TileJob]:
+    """Plan all passes before anything exists; refuses a memory that is too small."""
+    grid = maps.half1.grid
+    stand_ins = [_stand_in(grid, level) for level in range(levels)]
+    *curves, last = localfsc_jobs(
+        stand_ins, stand_ins, grid, run, executor, parameters, tile=options.tile_vox
+    )
+    measured = _curve_stand_ins(grid, choose_bands(grid, parameters, levels))
+    return [*curves, replace(last, inputs={**last.inputs, **measured})]
+
+
+def _curve_stand_ins(grid: Grid, bands: Sequence[Band]) -> dict[str, Source]:
+    """Return what the last pass reads: the curves of every level, at every second voxel."""
+    counts = Counter(band.level for band in bands)
+    return {
+        f"curves_{level}": StandIn(
+            shape=(count, *(-(-n // STRIDE) for n in grid.coarser(2**level).shape))
+        )
+        for level, count in counts.items()
+    }
 
 
 def _stand_in(grid: Grid, level: int) -> StandIn:

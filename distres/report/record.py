@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from distres.engine.jobs import Array, Json, Source, ZarrSource
+from distres.engine.jobs import Source, ZarrSource
+from distres.engine.sources import Layer
 from distres.errors import InputError
 from distres.report.colours import Limits, limits_from_percentiles
 
@@ -76,27 +77,6 @@ class Histogram:
                 high_res=float(self.edges_angstrom[0]), low_res=float(self.edges_angstrom[-1])
             )
         return limits_from_percentiles(self.percentile(2), self.percentile(98))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One volume of an array that has one axis before (z, y, x)."""
-
-    source: ZarrSource
-    index: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels (z, y, x)."""
-        return self.source.shape[1:]
-
-    def read(self, region: tuple[slice, ...]) -> Array:
-        """Read a region of this volume alone."""
-        return np.asarray(self.source.read((slice(self.index, self.index + 1), *region))[0])
-
-    def identity(self) -> dict[str, Json]:
-        """Say which array and which volume of it."""
-        return {**self.source.identity(), "index": self.index}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
