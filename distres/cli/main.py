@@ -9,7 +9,18 @@ from typing import Annotated, TextIO
 import typer
 
 from distres import __version__
-from distres.cli import blocres, deblur, files, fsc, localfsc, mask, monores, phantom, resmap
+from distres.cli import (
+    blocres,
+    deblur,
+    files,
+    fsc,
+    localfilter,
+    localfsc,
+    mask,
+    monores,
+    phantom,
+    resmap,
+)
 from distres.errors import DistresError
 
 EXIT_UNEXPECTED = 1
@@ -42,7 +53,18 @@ def _main(
     """Local resolution of cryo-EM maps and tomograms of any size."""
 
 
-for _commands in (localfsc, monores, deblur, blocres, resmap, fsc, mask, phantom, files):
+for _commands in (
+    localfsc,
+    monores,
+    deblur,
+    blocres,
+    resmap,
+    localfilter,
+    fsc,
+    mask,
+    phantom,
+    files,
+):
     _commands.register(app)
 
 

@@ -8,30 +8,17 @@ from typing import Any
 import xarray as xr
 
 from distres.engine.jobs import Source
-from distres.errors import InputError
-from distres.io.halves import find_partner
-from distres.io.names import stem_of
-from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
+from distres.io.volume import VolumeLike
 from distres.methods.dataset import open_run
 from distres.methods.mask import MaskResult, auto_mask, load_mask, search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, finish, summary
 from distres.methods.pyramid import ingest
 from distres.methods.resmap import ResmapParameters, run_resmap
-from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
+from distres.methods.session import HalfMaps, Session, open_session
+from distres.methods.single import Map, open_maps
 
 METHOD = "resmap"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OneMap(HalfMaps):
-    """A single map where methods of half maps want two: half 2 is half 1."""
-
-    @property
-    def volumes(self) -> dict[str, Volume]:
-        """Return the inputs by role."""
-        found = {"map": self.half1}
-        return found if self.mask is None else {**found, "mask": self.mask}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +77,7 @@ def compute_resmap(
             if name != "mask"
         }
         mask = _bring_mask(session, maps, list(pyramids.values()))
-        if isinstance(maps, OneMap):
+        if isinstance(maps, Map):
             session.warn(
                 "a single map: its noise is read outside the mask, where filtering or masking may "
                 "have changed it; raw half maps are better"
@@ -115,27 +102,6 @@ def compute_resmap(
             extra={METHOD: result.as_json(), "mask_statistics": mask.statistics},
         )
         return ResmapRun(directory=session.run.directory, record=record)
-
-
-def open_maps(
-    half1: VolumeLike, half2: VolumeLike | None, options: RunOptions, *, single: bool
-) -> HalfMaps:
-    """Open two half maps, or one map where there is no second."""
-    if half2 is None and not single:
-        single = not isinstance(half1, str | Path)
-        if isinstance(half1, str | Path):
-            try:
-                find_partner(half1)
-            except InputError:
-                single = True
-    if not single:
-        return open_half_maps(half1, half2, options)
-    volume = open_volume(half1, options.pixel_size_angstrom)
-    mask = None
-    if options.mask is not None:
-        mask = open_volume(options.mask, options.pixel_size_angstrom)
-        require_same_grid(volume, mask)
-    return OneMap(half1=volume, half2=volume, mask=mask, stem=stem_of(volume.path))
 
 
 def _bring_mask(
