@@ -15,6 +15,9 @@ from distres.errors import ClusterError, UsageError
 # Volumes up to this many voxels are one tile if memory allows, whatever the workers: seconds of
 # work, and the answer then owes nothing to halos.
 WHOLE_VOXELS = 160**3
+# What a tile costs before its first voxel (opening stores, tables, a row in the ledger), as voxels:
+# without it, passes that have no halo would be cut into crumbs.
+TILE_VOXELS = 64**3
 # Left free of a worker's memory, so that it never comes near the limit where Dask pauses it.
 USABLE = 0.8
 SMALLEST_CORE = 32
@@ -37,8 +40,10 @@ def plan_tiles(
     """Plan the tiles of one pass.
 
     A small volume is one tile. Otherwise, among the tiles that fit, the plan has the least time
-    that list scheduling guarantees: voxels read by one tile x (tiles / workers + 1 - 1 / workers).
-    With one worker that is the largest tile; with more, tiles shrink until the halo eats the gain.
+    that list scheduling guarantees:
+    (voxels read by one tile + `TILE_VOXELS`) x (tiles / workers + 1 - 1 / workers).
+    With one worker that is the largest tile; with more, tiles shrink until the halo and the
+    overhead of a tile eat the gain.
 
     Parameters
     ----------
@@ -126,7 +131,7 @@ def padded_voxels(plan: TilePlan) -> int:
 
 
 def _time(plan: TilePlan, workers: int) -> float:
-    return padded_voxels(plan) * (len(plan) / workers + 1 - 1 / workers)
+    return (padded_voxels(plan) + TILE_VOXELS) * (len(plan) / workers + 1 - 1 / workers)
 
 
 def _candidates(shape: Shape3, halo: Shape3, multiple: int) -> Iterator[TilePlan]:

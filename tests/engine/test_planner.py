@@ -41,6 +41,15 @@ def test_many_workers_get_tiles_to_share():
     assert len(chosen) >= 2 * 16
 
 
+def test_tiles_without_halo_are_not_cut_into_crumbs():
+    for workers in (2, 8):
+        chosen = plan_tiles(
+            (1024,) * 3, halo=(0,) * 3, bytes_per_voxel=60, workers=workers, memory_bytes=2000 * MB
+        )
+        # Their overhead then costs less than a tenth of the voxels' own time.
+        assert len(chosen) * 64**3 < 0.1 * 1024**3
+
+
 def test_less_memory_makes_smaller_tiles():
     sizes = [max(plan(800, memory=m * MB).core) for m in (1000, 2000, 8000)]
     assert sizes == sorted(sizes)
