@@ -1,15 +1,12 @@
 """The command `distres blocres`."""
 
-import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from distres.cli import options as shared
-
-if TYPE_CHECKING:
-    from distres.methods.blocres_run import BlocresRun
+from distres.cli.show import show_run
 
 _PANEL = "Boxes"
 _RELION = "Spheres of --compat relion"
@@ -143,7 +140,9 @@ def blocres(
             threshold=_only(threshold),
             device=device,
         )
-        _show(compute_spheres(half1, half2, spheres, options), pictures, as_json)
+        show_run(
+            compute_spheres(half1, half2, spheres, options), pictures=pictures, as_json=as_json
+        )
         return
     chosen = BlocresParameters(
         thresholds=tuple(threshold or (0.5, 0.143)),
@@ -155,21 +154,7 @@ def blocres(
         compat=None if compat is None else compat.value,
         device=device,
     )
-    _show(compute_blocres(half1, half2, chosen, options), pictures, as_json)
-
-
-def _show(done: "BlocresRun", pictures: bool, as_json: bool) -> None:
-    if pictures:
-        from distres.report.draw import draw_run
-
-        draw_run(done.directory)
-    if as_json:
-        typer.echo(json.dumps(done.summary(), indent=2))
-    else:
-        from distres.report.record import RunRecord
-        from distres.report.summary import summary_text
-
-        typer.echo(summary_text(RunRecord.load(done.directory)))
+    show_run(compute_blocres(half1, half2, chosen, options), pictures=pictures, as_json=as_json)
 
 
 def _only(threshold: list[float] | None) -> float:

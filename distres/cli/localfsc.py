@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from distres.cli import options as shared
+from distres.cli.show import show_run
 
 _PANEL = "Local FSC"
 
@@ -104,13 +105,7 @@ def localfsc(
         typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
         return
     done = localfsc_run.compute_localfsc(half1, half2, chosen, options, filtered=filtered)
-    first = done.record["inputs"]["half1"]["path"]
-    drawn = shared.draw(done.directory, done.density, first) if pictures else []
-    if as_json:
-        summary = done.summary() | {"pictures": [str(path) for path in drawn]}
-        typer.echo(json.dumps(summary, indent=2))
-    else:
-        shared.show_summary(done.directory, drawn)
+    show_run(done, pictures=pictures, as_json=as_json)
 
 
 def _bands(step: float | None, fine: float | None) -> dict[str, Any]:

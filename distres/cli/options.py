@@ -10,7 +10,6 @@ import typer
 from distres.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from distres.engine.jobs import Source
     from distres.methods.options import RunOptions
 
 # What users of other packages type by habit; never shown in the help.
@@ -192,36 +191,3 @@ def run_options(context: typer.Context) -> "RunOptions":
         dry_run=bool(given.get("dry_run")),
         argv=tuple(sys.argv),
     )
-
-
-def draw(directory: Path, density: "tuple[Source, ...]", half1: str) -> list[Path]:
-    """Draw everything that a finished run shows, and return the files.
-
-    Parameters
-    ----------
-    directory
-        The run.
-    density
-        What slices show in grey.
-    half1
-        Half map 1 as the user named it: the viewer scripts colour it.
-    """
-    from distres.report.draw import draw_run
-
-    place = Path(half1)
-    return draw_run(directory, density=density, density_file=place if place.is_file() else None)
-
-
-def show_summary(directory: Path, drawn: list[Path]) -> None:
-    """Print the numbers of a finished run and where its files lie."""
-    from distres.report.record import RunRecord
-    from distres.report.summary import summary_text
-
-    typer.echo(summary_text(RunRecord.load(directory)))
-    for path in drawn:
-        typer.echo(f"  {_kind(path)}: {path.name}")
-
-
-def _kind(path: Path) -> str:
-    kinds = {".cxc": "ChimeraX script", ".py": "napari script", ".html": "report", ".csv": "table"}
-    return kinds.get(path.suffix, "picture")

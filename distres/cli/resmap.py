@@ -1,12 +1,12 @@
 """The command `distres resmap`."""
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from distres.cli import options as shared
+from distres.cli.show import show_run
 
 _PANEL = "ResMap"
 
@@ -117,14 +117,4 @@ def resmap(
         device=device,
     )
     done = compute_resmap(half1, half2, chosen, shared.run_options(context), single=single)
-    if pictures:
-        from distres.report.draw import draw_run
-
-        draw_run(done.directory)
-    if as_json:
-        typer.echo(json.dumps(done.summary(), indent=2))
-    else:
-        from distres.report.record import RunRecord
-        from distres.report.summary import summary_text
-
-        typer.echo(summary_text(RunRecord.load(done.directory)))
+    show_run(done, pictures=pictures, as_json=as_json)

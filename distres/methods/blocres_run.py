@@ -1,10 +1,8 @@
 """A whole run of the box FSC: inputs, box, mask, crossings, maps, record."""
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
-import xarray as xr
 import zarr
 
 from distres.engine.jobs import Source, ZarrSource
@@ -12,32 +10,15 @@ from distres.errors import UsageError
 from distres.io.omezarr import OWN, OmeZarrVolume
 from distres.io.volume import Grid, VolumeLike
 from distres.methods.blocres import BOX_PER_RESOLUTION, BlocresParameters, run_blocres
-from distres.methods.dataset import open_run
+from distres.methods.bring import bring_mask
 from distres.methods.fsc import FscParameters, compute_fsc
-from distres.methods.localfsc_run import bring_mask
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
-from distres.methods.products import Arrays, finish, summary
+from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
 
 METHOD = "blocres"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlocresRun:
-    """A finished run: its directory and record."""
-
-    directory: Path
-    record: dict[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a script wants to know, as JSON values."""
-        return summary(self.directory, self.record)
-
-    def dataset(self, *, load: bool = False) -> xr.Dataset:
-        """Open the result, lazily unless `load`."""
-        return open_run(self.directory, load=load)
 
 
 def compute_blocres(
@@ -45,7 +26,7 @@ def compute_blocres(
     half2: VolumeLike | None,
     parameters: BlocresParameters,
     options: RunOptions,
-) -> BlocresRun:
+) -> MethodRun:
     """Compute the box FSC of two half maps and write everything that comes of it.
 
     Parameters
@@ -99,13 +80,15 @@ def compute_blocres(
                 "resolved": result.parameters,
                 "mask": {"kind": mask.kind, **mask.parameters},
             },
-            arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
             extra={
                 "blocres": {"boxes": result.boxes, "global_resolution_angstrom": global_angstrom},
                 "mask_statistics": mask.statistics,
             },
         )
-        return BlocresRun(directory=session.run.directory, record=record)
+        return MethodRun(
+            directory=session.run.directory, record=record, density=(first[0], second[0])
+        )
 
 
 def _global_resolution(session: Session, maps: HalfMaps) -> float | None:

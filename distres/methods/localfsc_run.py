@@ -2,11 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
-
-import xarray as xr
 
 from distres.engine.cluster import Executor
 from distres.engine.jobs import Source, TileJob
@@ -16,45 +13,18 @@ from distres.engine.sources import Layer, Mean
 from distres.io.volume import Grid, VolumeLike
 from distres.kernels.bands import Band
 from distres.kernels.localcorrelation import STRIDE
-from distres.methods.dataset import open_run
+from distres.methods.bring import bring_mask
 from distres.methods.localfilter import levels_for, run_filter
 from distres.methods.localfsc import LocalFscResult, localfsc_jobs, run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, choose_bands, levels_wanted
-from distres.methods.mask import MaskResult, auto_mask, load_mask, search_level
+from distres.methods.mask import MaskResult, search_level
 from distres.methods.options import RunOptions
-from distres.methods.products import Arrays, finish, summary
+from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import copy_job, halving_job, ingest
 from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
 from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
 
 METHOD = "localfsc"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalFscRun:
-    """A finished run.
-
-    Attributes
-    ----------
-    directory
-        Where it lies.
-    record
-        What ``run.json`` says.
-    density
-        Both half maps, for pictures.
-    """
-
-    directory: Path
-    record: dict[str, Any]
-    density: tuple[Source, ...]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a script wants to know, as JSON values."""
-        return summary(self.directory, self.record)
-
-    def dataset(self, *, load: bool = False) -> xr.Dataset:
-        """Open the result, lazily unless `load`."""
-        return open_run(self.directory, load=load)
 
 
 def compute_localfsc(
@@ -64,7 +34,7 @@ def compute_localfsc(
     options: RunOptions,
     *,
     filtered: bool = False,
-) -> LocalFscRun:
+) -> MethodRun:
     """Compute the local FSC of two half maps and write everything that comes of it.
 
     Parameters
@@ -114,7 +84,7 @@ def compute_localfsc(
         )
         extra = _filter(session, grid, first, second, result) if filtered else {}
         record = _finish(session, maps, parameters, mask, result, extra)
-        return LocalFscRun(
+        return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
 
@@ -123,20 +93,6 @@ def pyramid_levels(grid: Grid, parameters: LocalFscParameters, *, masked: bool) 
     """Return how many levels the bands, and the search for a mask, need."""
     wanted = levels_wanted(grid, parameters)
     return wanted if masked else max(wanted, search_level(grid.shape) + 1)
-
-
-def bring_mask(
-    session: Session, maps: HalfMaps, first: Sequence[Source], second: Sequence[Source]
-) -> MaskResult:
-    """Check the user's mask or make one; its warnings become the session's."""
-    grid, tile = maps.half1.grid, session.options.tile_vox
-    if maps.mask is not None:
-        found = load_mask(maps.mask, grid, session.run, session.executor, tile=tile)
-    else:
-        found = auto_mask(first, second, grid, session.run, session.executor, tile=tile)
-    for warning in found.warnings:
-        session.warn(warning)
-    return found
 
 
 def _filter(

@@ -1,23 +1,18 @@
 """A whole run of MonoRes: inputs, pyramids, mask, noise, decisions, maps, record."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import xarray as xr
-
-from distres.engine.jobs import Source
 from distres.errors import TrustWarning
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.kernels.monores import plan_levels
-from distres.methods.dataset import open_run
-from distres.methods.mask import MaskResult, auto_mask, load_mask, search_level
+from distres.methods.bring import bring_mask
+from distres.methods.mask import MaskResult, search_level
 from distres.methods.monores import MonoResInputs, MonoResResult, run_monores
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.options import RunOptions
-from distres.methods.products import Arrays, finish, summary
+from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_session
 from distres.methods.single import Map, open_maps
@@ -29,22 +24,6 @@ MOST_LEVELS = 6
 THINNEST_VOX = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonoResRun:
-    """A finished run: its directory and record."""
-
-    directory: Path
-    record: dict[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a script wants to know, as JSON values."""
-        return summary(self.directory, self.record)
-
-    def dataset(self, *, load: bool = False) -> xr.Dataset:
-        """Open the result, lazily unless `load`."""
-        return open_run(self.directory, load=load)
-
-
 def compute_monores(
     first: VolumeLike,
     second: VolumeLike | None,
@@ -52,7 +31,7 @@ def compute_monores(
     options: RunOptions,
     *,
     single: bool = False,
-) -> MonoResRun:
+) -> MethodRun:
     """Compute MonoRes of two half maps, or of one map, and write everything that comes of it.
 
     Parameters
@@ -84,7 +63,7 @@ def compute_monores(
         run, executor = session.run, session.executor
         one = ingest(maps.half1, run, "map" if _alone(maps) else "half1", executor, levels)
         two = None if _alone(maps) else ingest(maps.half2, run, "half2", executor, levels)
-        mask = _bring_mask(session, maps, one, two)
+        mask = bring_mask(session, maps, one, two)
         sphere = None
         if two is None and region is None and not parameters.compat:
             level = search_level(grid.shape)
@@ -104,7 +83,8 @@ def compute_monores(
         for warning in result.warnings:
             session.warn(warning)
         record = _finish(session, maps, parameters, mask, result)
-        return MonoResRun(directory=run.directory, record=record)
+        density = (one[0],) if two is None else (one[0], two[0])
+        return MethodRun(directory=run.directory, record=record, density=density)
 
 
 def _alone(maps: HalfMaps) -> bool:
@@ -136,20 +116,6 @@ def _open_region(
         region = open_volume(parameters.noise_region, options.pixel_size_angstrom)
     require_same_grid(maps.half1, region)
     return region
-
-
-def _bring_mask(
-    session: Session, maps: HalfMaps, one: Sequence[Source], two: Sequence[Source] | None
-) -> MaskResult:
-    """Check the user's mask or make one; its warnings become the session's."""
-    grid, tile = maps.half1.grid, session.options.tile_vox
-    if maps.mask is not None:
-        found = load_mask(maps.mask, grid, session.run, session.executor, tile=tile)
-    else:
-        found = auto_mask(one, two, grid, session.run, session.executor, tile=tile)
-    for warning in found.warnings:
-        session.warn(warning)
-    return found
 
 
 def _finish(

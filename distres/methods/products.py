@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
-from distres.engine.jobs import TileInputs, TileJob, TileResult
+from distres.engine.jobs import Source, TileInputs, TileJob, TileResult
 from distres.engine.planner import plan_tiles
 from distres.engine.runner import output, run_job
 from distres.io.volume import Grid
+from distres.methods.dataset import open_run
 from distres.methods.export import export_array
 from distres.methods.record import make_record
 from distres.methods.session import HalfMaps, Session
@@ -240,12 +242,37 @@ def finish(
     return record
 
 
-def summary(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a script wants to know of a run, as JSON values."""
-    return {
-        "method": record["method"],
-        "statistics": record["statistics"],
-        "warnings": record["warnings"],
-        "outputs": {name: str(directory / file) for name, file in record["outputs"].items()},
-        "record": str(directory / "run.json"),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRun:
+    """A finished run of any method.
+
+    Attributes
+    ----------
+    directory
+        Where it lies.
+    record
+        What ``run.json`` says.
+    density
+        The half maps, or the map: what pictures show.
+    """
+
+    directory: Path
+    record: dict[str, Any]
+    density: tuple[Source, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a script wants to know, as JSON values."""
+        record = self.record
+        return {
+            "method": record["method"],
+            "statistics": record["statistics"],
+            "warnings": record["warnings"],
+            "outputs": {
+                name: str(self.directory / file) for name, file in record["outputs"].items()
+            },
+            "record": str(self.directory / "run.json"),
+        }
+
+    def dataset(self, *, load: bool = False) -> xr.Dataset:
+        """Open the result, lazily unless `load`."""
+        return open_run(self.directory, load=load)

@@ -1,40 +1,18 @@
 """A whole run of ResMap: two half maps or one map, mask, passes, maps, record."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
 
-import xarray as xr
-
-from distres.engine.jobs import Source
 from distres.io.volume import VolumeLike
-from distres.methods.dataset import open_run
-from distres.methods.mask import MaskResult, auto_mask, load_mask, search_level
+from distres.methods.bring import bring_mask
+from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
-from distres.methods.products import Arrays, finish, summary
+from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.resmap import ResmapParameters, run_resmap
-from distres.methods.session import HalfMaps, Session, open_session
+from distres.methods.session import open_session
 from distres.methods.single import Map, open_maps
 
 METHOD = "resmap"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResmapRun:
-    """A finished run: its directory and record."""
-
-    directory: Path
-    record: dict[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a script wants to know, as JSON values."""
-        return summary(self.directory, self.record)
-
-    def dataset(self, *, load: bool = False) -> xr.Dataset:
-        """Open the result, lazily unless `load`."""
-        return open_run(self.directory, load=load)
 
 
 def compute_resmap(
@@ -44,7 +22,7 @@ def compute_resmap(
     options: RunOptions,
     *,
     single: bool = False,
-) -> ResmapRun:
+) -> MethodRun:
     """Compute ResMap of two half maps, or of one map, and write everything that comes of it.
 
     Parameters
@@ -76,7 +54,8 @@ def compute_resmap(
             for name, volume in maps.volumes.items()
             if name != "mask"
         }
-        mask = _bring_mask(session, maps, list(pyramids.values()))
+        first, *others = pyramids.values()
+        mask = bring_mask(session, maps, first, others[0] if others else None)
         if isinstance(maps, Map):
             session.warn(
                 "a single map: its noise is read outside the mask, where filtering or masking may "
@@ -98,21 +77,8 @@ def compute_resmap(
             method=METHOD,
             thresholds=(parameters.rate,),
             parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-            arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
             extra={METHOD: result.as_json(), "mask_statistics": mask.statistics},
         )
-        return ResmapRun(directory=session.run.directory, record=record)
-
-
-def _bring_mask(
-    session: Session, maps: HalfMaps, pyramids: Sequence[Sequence[Source]]
-) -> MaskResult:
-    grid, tile = maps.half1.grid, session.options.tile_vox
-    if maps.mask is not None:
-        found = load_mask(maps.mask, grid, session.run, session.executor, tile=tile)
-    else:
-        second = pyramids[1] if len(pyramids) > 1 else None
-        found = auto_mask(pyramids[0], second, grid, session.run, session.executor, tile=tile)
-    for warning in found.warnings:
-        session.warn(warning)
-    return found
+        density = tuple(pyramid[0] for pyramid in pyramids.values())
+        return MethodRun(directory=session.run.directory, record=record, density=density)

@@ -3,11 +3,11 @@
 from dataclasses import asdict
 
 from distres.io.volume import VolumeLike
-from distres.methods.blocres_run import METHOD, BlocresRun
-from distres.methods.localfsc_run import bring_mask
+from distres.methods.blocres_run import METHOD
+from distres.methods.bring import bring_mask
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
-from distres.methods.products import Arrays, finish
+from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import open_half_maps, open_session
 from distres.methods.spheres import SphereParameters, run_spheres
@@ -18,7 +18,7 @@ def compute_spheres(
     half2: VolumeLike | None,
     parameters: SphereParameters,
     options: RunOptions,
-) -> BlocresRun:
+) -> MethodRun:
     """Compute RELION's local resolution of two half maps and write everything that comes of it.
 
     Parameters
@@ -69,7 +69,9 @@ def compute_spheres(
                 "resolved": result.parameters,
                 "mask": {"kind": mask.kind, **mask.parameters},
             },
-            arrays=Arrays(locres=result.locres, flags=result.flags, extra={}),
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
             extra={METHOD: {"spheres": result.spheres}, "mask_statistics": mask.statistics},
         )
-        return BlocresRun(directory=session.run.directory, record=record)
+        return MethodRun(
+            directory=session.run.directory, record=record, density=(first[0], second[0])
+        )

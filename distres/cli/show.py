@@ -1,0 +1,37 @@
+"""How every local-resolution command ends: pictures, then numbers and places."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from distres.methods.products import MethodRun
+
+_KINDS = {".cxc": "ChimeraX script", ".py": "napari script", ".html": "report", ".csv": "table"}
+
+
+def show_run(done: "MethodRun", *, pictures: bool, as_json: bool) -> None:
+    """Draw a finished run if asked, and print its summary."""
+    drawn = _draw(done) if pictures else []
+    if as_json:
+        summary = done.summary() | {"pictures": [str(path) for path in drawn]}
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    from distres.report.record import RunRecord
+    from distres.report.summary import summary_text
+
+    typer.echo(summary_text(RunRecord.load(done.directory)))
+    for path in drawn:
+        typer.echo(f"  {_KINDS.get(path.suffix, 'picture')}: {path.name}")
+
+
+def _draw(done: "MethodRun") -> list[Path]:
+    from distres.report.draw import draw_run
+
+    inputs = done.record["inputs"]
+    place = Path(inputs.get("half1", inputs.get("map", {})).get("path", ""))
+    return draw_run(
+        done.directory, density=done.density, density_file=place if place.is_file() else None
+    )
