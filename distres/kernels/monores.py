@@ -42,6 +42,8 @@ RAMP_VOX = 0.04
 FACE_RAMP_VOX = 0.05
 HALO_VOX = 32
 TAPER_VOX = 12
+# Tests between looks whether any voxel is still in the sweep.
+LOOK_EVERY = 4
 # A level is right up to twice the halving filter's pass-band, in its own voxels.
 LEVEL_TOP_FREQ_VOX = 2 * HALVING_PASS_FREQ_VOX
 
@@ -247,7 +249,7 @@ def decide(
     ):
         amplitude = _amplitude(riesz, frequency, tests.ramp, riesz.shape)[core]
         state.update(amplitude > threshold, index)
-        if not bool(state.alive.any()):
+        if index % LOOK_EVERY == 0 and not bool(state.alive.any()):
             return
 
 

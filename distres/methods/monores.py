@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 BYTES_PER_VOXEL = 44.0
 PUBLISHED_BYTES_PER_VOXEL = 60.0
 CELL_VOX = 32
-SAMPLE_EDGE, SAMPLES = 24, 3
+SAMPLE_EDGE, SAMPLES = 32, 2
 # Noise this much weaker than at other frequencies is what a filter left, or leaked from them.
 SILENT = 1e-3
 
