@@ -309,11 +309,10 @@ def _mirrored(octant: torch.Tensor, box: Shape3) -> torch.Tensor:
     The z axis stays folded: plane k of the answer serves both +k and -k, see `_planes`.
     """
     y, x = (_folded(n, octant.device) for n in box[1:])
-    octant = octant.index_select(1, y)
+    # Along x first, where it is a gather of single values and the octant still small.
+    rows = octant.index_select(2, x.repeat_interleave(2))
     shape = (octant.shape[0], box[1], 2 * box[2])
-    return torch.index_select(
-        octant, 2, x.repeat_interleave(2), out=_empty(shape, octant.dtype, octant.device)
-    )
+    return torch.index_select(rows, 1, y, out=_empty(shape, octant.dtype, octant.device))
 
 
 def _planes(half: torch.Tensor, box: Shape3, slab: slice) -> torch.Tensor:
