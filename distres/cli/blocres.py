@@ -1,12 +1,17 @@
 """The command `distres blocres`."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distres.cli import options as shared
 from distres.cli.show import show_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distres.methods.radial import RadialResult
 
 _PANEL = "Boxes"
 _RELION = "Spheres of --compat relion"
@@ -77,6 +82,24 @@ def blocres(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    shell: Annotated[
+        float | None,
+        typer.Option(
+            "--shell",
+            metavar="THICKNESS",
+            help="Measure resolution against radius instead, in soft shells of this thickness in "
+            "angstrom: for capsids.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    centre: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="X Y Z",
+            help="Centre of the shells in voxels; by default the middle voxel.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     sampling: Annotated[
         float,
         typer.Option(help="Distance of spheres, in angstrom.", rich_help_panel=_RELION),
@@ -128,6 +151,21 @@ def blocres(
 
     start_logging(log_file)
     options = shared.run_options(context)
+    if shell is not None:
+        from distres.methods.radial import RadialParameters
+        from distres.methods.radial_run import compute_radial
+
+        radial = RadialParameters(
+            thickness_angstrom=shell,
+            centre_vox=None if centre is None else (centre[2], centre[1], centre[0]),
+            thresholds=tuple(threshold or (0.5, 0.143)),
+            finest_angstrom=min(resolution_range) if resolution_range else None,
+            device=device,
+        )
+        draw = _draw_radial if pictures else None
+        done = compute_radial(half1, half2, radial, options, draw=draw)
+        show_run(done, pictures=pictures, as_json=as_json)
+        return
     if compat is Compat.relion:
         from distres.methods.spheres import SphereParameters
         from distres.methods.spheres_run import compute_spheres
@@ -155,6 +193,12 @@ def blocres(
         device=device,
     )
     show_run(compute_blocres(half1, half2, chosen, options), pictures=pictures, as_json=as_json)
+
+
+def _draw_radial(directory: "Path", stem: str, result: "RadialResult") -> "list[Path]":
+    from distres.report.radialplot import write_pictures
+
+    return write_pictures(directory, stem, result, title=stem)
 
 
 def _only(threshold: list[float] | None) -> float:
