@@ -13,6 +13,7 @@ narrow band in a small window.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,10 @@ FloatArray = npt.NDArray[np.float64]
 
 # Steps of the sum, per wavelength; the integrand's finest detail is half a wavelength.
 _STEPS_PER_WAVELENGTH = 6
+# Points at which rho itself is tabulated: linear between them, to 3e-4 of its amplitude.
+_TABLE_PER_WAVELENGTH = 128
 
 
-@lru_cache(maxsize=1024)
 def independent_coefficients(band: Band, radii: tuple[float, ...]) -> float:
     """Return n for a band seen through raised-cosine windows applied one after the other.
 
@@ -38,7 +40,17 @@ def independent_coefficients(band: Band, radii: tuple[float, ...]) -> float:
         Half widths of the windows (along each axis from one to zero), in the unit of the band's
         wavelength; the windows are products of one raised cosine per axis.
     """
-    step = band.wavelength / _STEPS_PER_WAVELENGTH
+    # Only ratios matter, and most bands of a sweep have the same ones: the sum is made once.
+    end = min(band.nyquist * band.wavelength, 2.0**band.half_octaves)
+    relative = tuple(round(radius / band.wavelength, 9) for radius in radii)
+    return _unit_coefficients(band.half_octaves, round(end, 9), relative)
+
+
+@lru_cache(maxsize=1024)
+def _unit_coefficients(half_octaves: float, end: float, radii: tuple[float, ...]) -> float:
+    """Return n for a band of wavelength one that ends at `end`."""
+    band = Band(centre=1.0, half_octaves=half_octaves, nyquist=end)
+    step = 1 / _STEPS_PER_WAVELENGTH
     omega = _window_autocorrelation(radii, step)
     lag = np.arange(len(omega)) * step
     # One octant of lags; planes at zero lag are shared by two octants, so they count half.
@@ -46,14 +58,14 @@ def independent_coefficients(band: Band, radii: tuple[float, ...]) -> float:
     share /= share.sum()
     square = lag**2
     distance = np.sqrt(square[:, None, None] + square[None, :, None] + square[None, None, :])
-    grid = np.linspace(0, distance.max(), 4096)
+    grid = np.linspace(0, distance.max(), ceil(distance.max() * _TABLE_PER_WAVELENGTH))
     rho = np.interp(distance, grid, _noise_autocorrelation(band, grid))
     return float(1 / np.einsum("zyx,z,y,x->", rho**2, share, share, share, optimize=True))
 
 
 def _noise_autocorrelation(band: Band, distance: FloatArray) -> FloatArray:
     """Return rho of isotropic noise filtered by the band: the 3D transform of B^2."""
-    k = np.linspace(band.bottom, band.top, 257)
+    k = np.linspace(band.bottom, band.top, 129)
     weight = band.response(k) ** 2 * k**2
     weight /= weight.sum()
     return np.asarray(np.sinc(2 * np.outer(distance, k)) @ weight)
