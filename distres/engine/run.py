@@ -53,7 +53,7 @@ class Run:
             directory.mkdir(parents=True, exist_ok=True)
             fresh = lock.hold(directory)
             run._begin(resume=resume, overwrite=overwrite, fresh=fresh)
-        except PermissionError as error:
+        except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
                 f"{directory} cannot be written ({error.strerror}); choose another --output"
             ) from error

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from distres.engine.cluster import Executor, executor_of, open_executor
 from distres.engine.run import Run
-from distres.errors import DistresWarning
+from distres.errors import DistresWarning, UsageError
 from distres.io.halves import open_halves
 from distres.io.names import stem_of
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
@@ -123,6 +123,7 @@ def open_session(
         The directory holds a run and neither resume nor overwrite was asked for.
     """
     stopwatch = Stopwatch()
+    _check_device(options)
     with (
         _open_run(options, default_output) as run,
         _open_workers(options) as executor,
@@ -134,6 +135,19 @@ def open_session(
         if executor.dashboard:
             logger.info("Dask dashboard: %s", executor.dashboard)
         yield Session(run=run, executor=executor, options=options, stopwatch=stopwatch)
+
+
+def _check_device(options: RunOptions) -> None:
+    """Refuse a device that this computer lacks, where this computer does the work."""
+    if options.device != "cuda" or options.client or options.cluster not in ("none", "local"):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda needs an NVIDIA GPU and a CUDA build of torch, and none is found here; "
+            "use --device cpu, or auto"
+        )
 
 
 @contextmanager
