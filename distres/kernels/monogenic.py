@@ -19,6 +19,7 @@ import torch
 
 from distres.errors import UsageError
 from distres.kernels import fourier
+from distres.kernels.wedge import Wedge
 
 # Passes over so many voxels (complex64: 512 kB) are served by the cache of one core.
 SLAB_VOXELS = 1 << 16
@@ -108,10 +109,13 @@ class RieszBlock:
         return z, y, x
 
 
-def riesz_block(block: torch.Tensor, voxel_angstrom: Float3) -> RieszBlock:
+def riesz_block(
+    block: torch.Tensor, voxel_angstrom: Float3, wedge: Wedge | None = None
+) -> RieszBlock:
     """Transform a real (z, y, x) float32 block once, for all its bands.
 
-    The block is taken as periodic: what must not wrap around is tapered before.
+    The block is taken as periodic: what must not wrap around is tapered before. Frequencies in a
+    missing wedge are dropped.
     """
     shape = (block.shape[0], block.shape[1], block.shape[2])
     norm = _octant_norm(shape, shape, voxel_angstrom, block.device)
@@ -129,6 +133,10 @@ def riesz_block(block: torch.Tensor, voxel_angstrom: Float3) -> RieszBlock:
                 _scale(
                     source[:, y_from, x_from], weight[:, y_to, pairs], spectrum[slab, y_to, x_to]
                 )
+    if wedge is not None:
+        torch.view_as_real(spectrum).mul_(
+            wedge.gain(shape, voxel_angstrom, block.device)[..., None]
+        )
     return RieszBlock(spectrum=spectrum, voxel_angstrom=voxel_angstrom)
 
 

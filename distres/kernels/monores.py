@@ -11,8 +11,9 @@ block do not meet in a step, leave 98 % of voxels on the same step as in the who
 within one (cores of 64 voxels, steps of half a voxel, white noise; 97 % for cores of 48).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ from distres.kernels.noise_threshold import (
 )
 from distres.kernels.resample import HALVING_PASS_FREQ_VOX
 from distres.kernels.sweep import SweepState
+from distres.kernels.wedge import Wedge
 
 RAMP_VOX = 0.04
 FACE_RAMP_VOX = 0.05
@@ -125,6 +127,17 @@ def _home(frequency: float, voxel_angstrom: float, levels: int) -> int:
     return 0
 
 
+def halo_vox(tests: LevelTests, voxel_angstrom: Float3) -> int:
+    """Return the halo of a level: more than `HALO_VOX` only for waves longer than half of it.
+
+    That happens on the coarsest level that exists, below `HALO_VOX / 2` voxels a wave otherwise.
+    """
+    if not tests.frequencies:
+        return 0
+    longest = 1 / (tests.frequencies[0] * max(voxel_angstrom))
+    return max(HALO_VOX, 2 * ceil(longest))
+
+
 def noise_counts(
     noise: torch.Tensor,
     region: torch.Tensor,
@@ -132,6 +145,7 @@ def noise_counts(
     voxel_angstrom: Float3,
     tests: LevelTests,
     scale: float,
+    wedge: Wedge | None = None,
 ) -> Counts:
     """Count the amplitudes of noise in the core of a block, for every test of a level.
 
@@ -152,6 +166,8 @@ def noise_counts(
         The level's tests.
     scale
         See `amplitude_histogram`.
+    wedge
+        Frequencies that were not measured and do not count.
 
     Returns
     -------
@@ -161,7 +177,7 @@ def noise_counts(
     counts = np.zeros((len(tests.frequencies), BINS), dtype=np.int64)
     if not tests.frequencies or not bool(region.any()):
         return counts
-    riesz = riesz_block(noise, voxel_angstrom)
+    riesz = riesz_block(noise, voxel_angstrom, wedge)
     for place, frequency in enumerate(tests.frequencies):
         amplitude, inside, _ = _sampled(riesz, region, core, frequency, tests.ramp)
         counts[place] = amplitude_histogram(amplitude[inside], scale)
@@ -176,6 +192,7 @@ def noise_cells(
     tests: LevelTests,
     cell: int,
     quantile: float,
+    wedge: Wedge | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return a quantile of the noise amplitude in every cubic cell of the core.
 
@@ -185,6 +202,8 @@ def noise_cells(
         As in `noise_counts`.
     cell
         Edge of a cell in voxels; cells start with the core.
+    wedge
+        As in `noise_counts`.
     quantile
         Share of the values that lie below. It is raised for the independent values of each cell,
         see `single_test_quantile`.
@@ -200,7 +219,7 @@ def noise_cells(
     found = np.zeros((2 * count, *cells), dtype=np.float32)
     if not count or not bool(region.any()):
         return found
-    riesz = riesz_block(noise, voxel_angstrom)
+    riesz = riesz_block(noise, voxel_angstrom, wedge)
     volume = float(np.prod(voxel_angstrom))
     filled = region.cpu().numpy()
     for place, frequency in enumerate(tests.frequencies):
@@ -225,8 +244,9 @@ def decide(
     core: Core,
     voxel_angstrom: Float3,
     tests: LevelTests,
-    thresholds: Sequence[float] | torch.Tensor,
+    thresholds: Iterable[float | torch.Tensor],
     state: SweepState,
+    wedge: Wedge | None = None,
 ) -> None:
     """Run a level's tests on the core of a block and enter them into the state of its voxels.
 
@@ -240,10 +260,12 @@ def decide(
         One for each test of the level: a number, or a field over the core.
     state
         Of the core's voxels; updated in place.
+    wedge
+        As in `noise_counts`.
     """
     if not tests.frequencies or not bool(state.alive.any()):
         return
-    riesz = riesz_block(signal, voxel_angstrom)
+    riesz = riesz_block(signal, voxel_angstrom, wedge)
     for index, frequency, threshold in zip(
         tests.indices, tests.frequencies, thresholds, strict=True
     ):

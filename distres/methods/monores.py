@@ -24,13 +24,14 @@ from distres.engine.tables import Table
 from distres.engine.tiles import TilePlan
 from distres.errors import InputError
 from distres.io.grid import Grid
-from distres.kernels.monores import HALO_VOX, LevelTests, plan_levels
+from distres.kernels.monores import LevelTests, halo_vox, plan_levels
 from distres.kernels.noise_threshold import (
     histogram_quantile,
     independent_values,
     single_test_quantile,
 )
 from distres.kernels.threshold_field import fit_threshold_field
+from distres.kernels.wedge import Wedge
 from distres.methods.mask import occupied_tiles
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_tiles import (
@@ -76,6 +77,10 @@ class MonoResInputs:
         Levels of the noise region's mask; None for the default region.
     sphere
         Where solvent holds noise; needed for a single map without `region`.
+    mirror_vox
+        How far blocks are mirrored at the volume's faces; 0 takes the volume as periodic.
+    wedge
+        Frequencies that were not measured.
     """
 
     half1: Sequence[Source]
@@ -85,6 +90,8 @@ class MonoResInputs:
     occupancy: Source | None = None
     region: Sequence[Source] | None = None
     sphere: NoiseSphere | None = None
+    mirror_vox: int = 0
+    wedge: Wedge | None = None
 
     @property
     def levels(self) -> int:
@@ -306,7 +313,7 @@ class _Passes:
                 "radius_angstrom": sphere.radius_angstrom,
                 "cell_vox": CELL_VOX if local else 0,
                 "quantile": single_test_quantile(self.parameters.confidence),
-                "device": self.parameters.device,
+                **self._shared(),
             },
             tiles=self._occupied(plan, tests.level) if inputs.region_kind == "mask" else None,
             bytes_per_voxel=BYTES_PER_VOXEL,
@@ -317,7 +324,7 @@ class _Passes:
     ) -> TileJob:
         """Return the pass that tests a level's voxels; on level 0 it writes the answer."""
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
-        plan = self._plan(grid, HALO_VOX, 8)
+        plan = self._plan(grid, halo_vox(tests, grid.voxel_size_angstrom), 8)
         sources = {**inputs.maps(tests.level), **inputs.masks(tests.level)}
         if coarser is not None:
             sources["state"] = output(self.run, state_path(coarser))
@@ -325,7 +332,7 @@ class _Passes:
             "tests": asdict(tests),
             "voxel_angstrom": list(grid.voxel_size_angstrom),
             "coarser": coarser,
-            "device": self.parameters.device,
+            **self._shared(),
             "thresholds": list(thresholds.values[: len(tests.frequencies)]),
         }
         if thresholds.field is not None:
@@ -350,6 +357,15 @@ class _Passes:
             tiles=self._occupied(plan, tests.level),
             bytes_per_voxel=BYTES_PER_VOXEL,
         )
+
+    def _shared(self) -> dict[str, Any]:
+        """Return what both passes are told."""
+        wedge = self.inputs.wedge
+        return {
+            "mirror_vox": self.inputs.mirror_vox,
+            "wedge": None if wedge is None else asdict(wedge),
+            "device": self.parameters.device,
+        }
 
     def _plan(self, grid: Grid, halo: int, multiple: int) -> TilePlan:
         return plan_tiles(

@@ -1,6 +1,6 @@
 """Tile functions of MonoRes: noise on a level, decisions on a level, the published form at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from distres.kernels.monores_published import published_monores
 from distres.kernels.noise_threshold import BINS
 from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
 from distres.kernels.threshold_field import ThresholdField
+from distres.kernels.wedge import Wedge
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 from distres.methods.monores_plan import MOST_TESTS
@@ -67,7 +68,7 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         ``tests`` (of `LevelTests`), ``voxel_angstrom``, ``scale``, ``region`` (``mask``,
         ``solvent`` or ``file``), ``centre_angstrom`` and ``radius_angstrom`` of the noise sphere,
         ``cell_vox`` (0 for one histogram, else the quantile of every cell), ``quantile``,
-        ``device``.
+        ``mirror_vox`` (how far to mirror at the volume's faces), ``wedge``, ``device``.
     """
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
@@ -80,14 +81,16 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     device = pick_device(parameters["device"])
     dz, dy, dx = parameters["voxel_angstrom"]
     box = _bounds(region) if not cell else tuple(slice(0, n) for n in tile.core_shape)
-    read, core = _around(box, tile.core, tile.read)
-    noise = _signal(inputs, read, device, difference=True)
-    _taper_cuts(noise, inputs, read)
+    read, inner = _around(box, tile.core, tile.read)
+    noise, core = _block(inputs, parameters, read, inner, difference=True)
     inside = torch.from_numpy(np.ascontiguousarray(region[box])).to(device)
+    wedge = _wedge(parameters)
     if not cell:
-        counts = noise_counts(noise, inside, core, (dz, dy, dx), tests, parameters["scale"])
+        counts = noise_counts(noise, inside, core, (dz, dy, dx), tests, parameters["scale"], wedge)
         return TileResult(row={**row, "counts": counts})
-    values = noise_cells(noise, inside, core, (dz, dy, dx), tests, cell, parameters["quantile"])
+    values = noise_cells(
+        noise, inside, core, (dz, dy, dx), tests, cell, parameters["quantile"], wedge
+    )
     return TileResult(arrays={noise_path(tests.level): values}, row=row)
 
 
@@ -101,7 +104,8 @@ def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         ``occupancy``, and on level 0 ``mask``; ``thresholds`` if they are a field.
     parameters
         ``tests``, ``voxel_angstrom``, ``coarser`` (level of ``state``), ``thresholds`` or
-        ``nodes`` of the field, ``device``; on level 0 ``resolutions`` (all) and ``shape``.
+        ``nodes`` of the field, ``mirror_vox``, ``wedge``, ``device``; on level 0 ``resolutions``
+        (all) and ``shape``.
     """
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
@@ -109,20 +113,17 @@ def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     start = (tile.core[0].start, tile.core[1].start, tile.core[2].start)
     state = _start_state(inputs, parameters, tests.level, device)
     if tests.frequencies and bool(state.alive.any()):
-        read = tile.read
-        core = _within(tile.core, read)
         dz, dy, dx = parameters["voxel_angstrom"]
-        thresholds: list[Any] = list(parameters.get("thresholds", []))
+        thresholds: Iterable[Any] = parameters["thresholds"]
         if "thresholds" in inputs:
             values = inputs.sources["thresholds"].read((slice(None),) * 3)
             nodes = [np.asarray(a, dtype=np.float64) for a in parameters["nodes"]]
             fields = [
                 ThresholdField(nodes=(nodes[0], nodes[1], nodes[2]), values=v) for v in values
             ]
-            thresholds = [field.at(start, tile.core_shape, device) for field in fields]
-        signal = _signal(inputs, read, device, difference=False)
-        _taper_cuts(signal, inputs, read)
-        decide(signal, core, (dz, dy, dx), tests, thresholds, state)
+            thresholds = (field.at(start, tile.core_shape, device) for field in fields)
+        signal, core = _block(inputs, parameters, tile.read, tile.crop, difference=False)
+        decide(signal, core, (dz, dy, dx), tests, thresholds, state, _wedge(parameters))
     alive = np.int64(int(state.alive.sum()))
     if tests.level > 0:
         code = ((state.last + 1) * 4 + state.fails.clamp(max=FAILURES_TO_DIE)).cpu().numpy()
@@ -147,9 +148,9 @@ def published_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     mask = torch.from_numpy(np.asarray(inputs.core("mask")) > 0.5).to(device)
     difference = None
     if "half2" in inputs:
-        difference = _signal(inputs, read, device, difference=True, fast=False)
+        difference = torch.from_numpy(_values(inputs, read, difference=True)).to(device)
     found = published_monores(
-        _signal(inputs, read, device, difference=False, fast=False),
+        torch.from_numpy(_values(inputs, read, difference=False)).to(device),
         difference,
         mask,
         voxel_angstrom=parameters["voxel_angstrom"],
@@ -168,32 +169,67 @@ def published_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     return TileResult(arrays={LOCRES: locres[None], FLAGS: flags[None]}, row={"tests": tests})
 
 
-def _signal(
-    inputs: TileInputs,
-    region: Region,
-    device: torch.device,
-    *,
-    difference: bool,
-    fast: bool = True,
-) -> torch.Tensor:
+def _wedge(parameters: Parameters) -> Wedge | None:
+    given = parameters.get("wedge")
+    return None if given is None else Wedge(**given)
+
+
+def _values(inputs: TileInputs, region: Region, *, difference: bool) -> Array:
     """Read the mean of the halves, or half their difference, or the map when there is one."""
     block = np.asarray(inputs.sources["half1"].read(region), dtype=np.float32)
-    if "half2" in inputs:
-        other = np.asarray(inputs.sources["half2"].read(region), dtype=np.float32)
-        block = (block - other if difference else block + other) * np.float32(0.5)
-    if fast:
-        wanted = [scipy.fft.next_fast_len(n) for n in block.shape]
-        if wanted != list(block.shape):
-            more = [(0, w - n) for n, w in zip(block.shape, wanted, strict=True)]
-            block = np.pad(block, more, mode="symmetric")
-    return torch.from_numpy(np.ascontiguousarray(block)).to(device)
+    if "half2" not in inputs:
+        return block if block.flags.writeable else block.copy()
+    other = np.asarray(inputs.sources["half2"].read(region), dtype=np.float32)
+    return np.asarray((block - other if difference else block + other) * np.float32(0.5))
 
 
-def _taper_cuts(block: torch.Tensor, inputs: TileInputs, read: Region) -> None:
-    """Fade a block out at the faces where it was cut from the volume."""
-    shape = inputs.sources["half1"].shape[-3:]
-    whole = block[tuple(slice(0, s.stop - s.start) for s in read)]
-    taper_faces(whole, [(s.start > 0, s.stop < n) for s, n in zip(read, shape, strict=True)])
+def _block(
+    inputs: TileInputs,
+    parameters: Parameters,
+    region: Region,
+    inner: Region,
+    *,
+    difference: bool,
+) -> tuple[torch.Tensor, Region]:
+    """Read a block ready for its transform.
+
+    At the volume's faces it is mirrored if the job says so; every face where it was cut or
+    mirrored fades out; and it is padded to fast lengths.
+
+    Parameters
+    ----------
+    region
+        What to read.
+    inner
+        A part of the region, as slices of it.
+
+    Returns
+    -------
+    tuple
+        The block, and where the part lies in it.
+    """
+    block = _values(inputs, region, difference=difference)
+    mirror = int(parameters["mirror_vox"])
+    ends = [
+        (s.start == 0, s.stop == n)
+        for s, n in zip(region, inputs.sources["half1"].shape[-3:], strict=True)
+    ]
+    more = [
+        tuple(min(mirror, n - 1) if end else 0 for end in pair)
+        for pair, n in zip(ends, block.shape, strict=True)
+    ]
+    block = np.pad(block, more, mode="reflect") if mirror else block
+    z, y, x = (
+        slice(s.start + before, s.stop + before) for s, (before, _) in zip(inner, more, strict=True)
+    )
+    faces = [(not first or mirror > 0, not last or mirror > 0) for first, last in ends]
+    tensor = torch.from_numpy(np.ascontiguousarray(block))
+    taper_faces(tensor, faces)
+    wanted = [scipy.fft.next_fast_len(n) for n in block.shape]
+    if wanted != list(block.shape):
+        fill = [(0, w - n) for n, w in zip(block.shape, wanted, strict=True)]
+        tensor = torch.from_numpy(np.pad(tensor.numpy(), fill, mode="symmetric"))
+    return tensor.to(pick_device(parameters["device"])), (z, y, x)
 
 
 def _start_state(
@@ -278,11 +314,6 @@ def _around(box: Sequence[slice], core: Region, read: Region) -> tuple[Region, R
         wider.append(slice(first, last))
         inner.append(slice(start - first, stop - first))
     return (wider[0], wider[1], wider[2]), (inner[0], inner[1], inner[2])
-
-
-def _within(core: Region, read: Region) -> Region:
-    z, y, x = (slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, read, strict=True))
-    return z, y, x
 
 
 def _answer(
