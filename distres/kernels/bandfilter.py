@@ -35,6 +35,8 @@ NOISE_BINS = 128
 # Least noise power of a shell, as a share of the strongest shell's.
 QUIETEST = 1e-8
 _RADIAL_BINS = 8192
+# Planes at a time where temporary arrays would otherwise double the memory.
+_SLAB = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +141,15 @@ def _noise_power(
 ) -> npt.NDArray[np.float64]:
     """Return the radial power of the half difference, in units of the halves' mean power."""
     bins, _ = _radial_bins(padded, spacing, str(first.device))
-    coarse = torch.div(bins.view(-1), _RADIAL_BINS // NOISE_BINS, rounding_mode="floor")
-    power = (first - second).abs().square_().view(-1)
     total = torch.zeros(NOISE_BINS, dtype=torch.float64, device=first.device)
     count = torch.zeros_like(total)
-    total.index_add_(0, coarse, power.to(torch.float64))
-    count.index_add_(0, coarse, torch.ones_like(power, dtype=torch.float64))
+    for z in range(0, padded[0], _SLAB):
+        shell = torch.div(
+            bins[z : z + _SLAB].reshape(-1), _RADIAL_BINS // NOISE_BINS, rounding_mode="floor"
+        )
+        power = (first[z : z + _SLAB] - second[z : z + _SLAB]).abs().square_().view(-1)
+        total.index_add_(0, shell, power.to(torch.float64))
+        count.index_add_(0, shell, torch.ones_like(power, dtype=torch.float64))
     mean = (total / count.clamp_(min=1)).cpu().numpy() / float(np.prod(padded))
     # Corners beyond Nyquist belong to no band.
     used = int(0.5 / max(spacing) / _corner(spacing) * NOISE_BINS) + 1

@@ -6,7 +6,8 @@ First the *sustained* crossing. Going up in frequency, sum the excess of the cur
 threshold; the crossing is where the sum is largest, and the search ends once the sum has fallen
 from there by what half an octave of zero correlation would cost. So one noisy band below the
 threshold does not end a curve that goes on above it (a zero of a contrast transfer function, say),
-and one lucky band far out does not revive a dead one. This is the crossing of the best decreasing
+and one lucky band far out does not revive a dead one. A curve whose excess stays below what a
+tenth of an octave would cost was never above. This is the crossing of the best decreasing
 step function (isotonic regression), found going forward.
 
 Second, the neighbourhood of that crossing is fitted, because a single band's correlation is known
@@ -36,6 +37,9 @@ FIT_BANDS = 10
 SYSTEMATIC = 0.05
 # Octaves of zero correlation that end the search.
 SUSTAIN_OCTAVES = 0.5
+# And that the excess must outweigh for a curve to have been above at all: noise that passes the
+# threshold by chance does so by little and not for long.
+ESTABLISH_OCTAVES = 0.1
 _STEEPNESS_LIMITS = (0.5, 60.0)
 _LOGIT_LIMIT = 5.0
 
@@ -133,6 +137,7 @@ def sustained_crossing(
         best = torch.where(better, peak, best)
         over |= best - summed > SUSTAIN_OCTAVES * level[j]
         last = now
+    where = torch.where(best < ESTABLISH_OCTAVES * level[0], torch.nan, where)
     return torch.exp2(where), place
 
 

@@ -113,9 +113,11 @@ def correlation_curves(
     (bands, ceil(z / 2), ceil(y / 2), ceil(x / 2)) float32 within [-1, 1], on the voxels with even
     indices.
     """
-    halves = HalfBlocks.of(half1, half2, spacing, faces)
     nodes = tuple(-(-n // STRIDE) for n in half1.shape)
     curves = half1.new_empty((len(bands), *nodes))
+    halves = HalfBlocks.of(half1, half2, spacing, faces)
+    # Where the caller keeps no reference, the blocks' memory is free from here on.
+    del half1, half2
     for place, band in enumerate(bands):
         curves[place] = _band_correlation(halves, band, windows)
     return curves

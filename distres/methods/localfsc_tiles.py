@@ -63,11 +63,10 @@ def curve_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     shape = inputs.sources["half1"].shape[-3:]
     ends = [(s.start == 0, s.stop == n) for s, n in zip(tile.read, shape, strict=True)]
     faces: Faces = (ends[0], ends[1], ends[2])
-    halves = [_tensor(inputs.block(name), device) for name in ("half1", "half2")]
     dz, dy, dx = parameters["spacing_angstrom"]
     curves = correlation_curves(
-        halves[0],
-        halves[1],
+        _tensor(inputs.block("half1"), device),
+        _tensor(inputs.block("half2"), device),
         spacing=(dz, dy, dx),
         bands=bands_of(parameters["bands"]),
         windows=Windows(**parameters["windows"]),
@@ -83,8 +82,11 @@ def curve_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
 
 def _tensor(block: Array, device: torch.device) -> torch.Tensor:
     values = np.ascontiguousarray(block, dtype=np.float32)
-    # A few NaN voxels must not spread through the transform over the whole tile.
-    return torch.from_numpy(np.nan_to_num(values, copy=False)).to(device)
+    finite = np.isfinite(values)
+    if not finite.all():
+        # A few NaN voxels must not spread through the transform over the whole tile.
+        values = np.where(finite, values, np.float32(0))
+    return torch.from_numpy(values if values.flags.writeable else values.copy()).to(device)
 
 
 def crossing_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:

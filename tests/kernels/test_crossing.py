@@ -96,3 +96,11 @@ def test_every_curve_may_have_its_own_threshold() -> None:
     found, level = find_crossings(both, MODEL, levels)
     assert found[0] > found[1]
     torch.testing.assert_close(level, torch.tensor([0.143, 0.5]))
+
+
+def test_a_first_band_that_is_lucky_by_a_little_is_not_a_signal() -> None:
+    curve = np.zeros(len(BANDS))
+    curve[:2] = 0.16, 0.05
+    assert np.isnan(crossing(curve, 0.143))
+    curve[:4] = 0.8, 0.6, 0.4, 0.2
+    assert np.isfinite(crossing(curve, 0.143))

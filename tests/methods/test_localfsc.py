@@ -345,3 +345,13 @@ def test_large_volumes_want_deeper_pyramids() -> None:
     ]
     assert wanted == sorted(wanted)
     assert wanted[0] < wanted[-1] <= 5
+
+
+def test_a_few_broken_voxels_do_not_spread(run_it: Runner) -> None:
+    half1, half2 = wilson_halves((64, 64, 64), 150)
+    plain = run_it(half1, half2, levels=1)
+    broken = half1.copy()
+    broken[5, 5, 5], broken[6, 5, 5] = np.nan, np.inf
+    answer = run_it(broken, half2, levels=1)
+    np.testing.assert_allclose(answer.locres[:, 40:], plain.locres[:, 40:], rtol=0.01)
+    assert np.isnan(broken[5, 5, 5])
