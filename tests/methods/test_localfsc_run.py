@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import mrcfile
@@ -367,6 +368,17 @@ def test_json_is_all_there_is_on_stdout(app, files, tmp_path):
         assert Path(path).stat().st_size > 0
     endings = {Path(path).suffix for path in summary["pictures"]}
     assert endings >= {".svg", ".png", ".csv", ".cxc", ".html"}
+
+
+def test_the_command_computes_what_the_method_computes_by_default(app, files, tmp_path):
+    config = tmp_path / "defaults.toml"
+    done = invoke(app, files["job_half1"], "--write-config", config)
+    assert done.exit_code == 0
+    given = tomllib.loads(config.read_text())
+    own = LocalFscParameters()
+    assert given["window"] == own.window_wavelengths
+    assert given["significance"] == own.significance
+    assert tuple(given.get("threshold", own.thresholds)) == own.thresholds
 
 
 def test_a_dry_run_speaks_json_too(app, files, tmp_path):
