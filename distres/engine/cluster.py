@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from distres.engine.process import available_cpus, available_memory_bytes
@@ -68,6 +68,7 @@ def open_executor(
     ----------
     spec
         ``none`` computes in this process; ``local`` starts worker processes on this machine;
+        ``slurm`` submits them as jobs, as the site's or the user's profile of that name says;
         ``tcp://...`` and ``tls://...`` join a running scheduler; anything else is a profile file
         (TOML, JSON or YAML) with a ``kind``.
     workers
@@ -85,7 +86,7 @@ def open_executor(
     ClusterError
         The place cannot be reached or has no workers.
     """
-    if spec in ("none", "local"):
+    if spec in ("none", "local", "slurm"):
         profile = Profile(kind=spec)
     elif "://" in spec:
         profile = Profile(kind="address", settings={"address": spec})
@@ -202,9 +203,18 @@ def executor_of(client: Any, *, watcher: Watcher | None = None) -> Executor:  # 
     )
 
 
+@contextmanager
+def _open_slurm(profile: Profile, watcher: Watcher | None) -> Iterator[Executor]:
+    from distres.engine.slurm import open_slurm
+
+    with open_slurm(profile) as executor:
+        yield replace(executor, watcher=watcher)
+
+
 # Kinds of places by the name a profile uses. Schedulers of computing centres are added here.
 FACTORIES: dict[str, Factory] = {
     "none": _open_none,
     "local": _open_local,
     "address": _open_address,
+    "slurm": _open_slurm,
 }

@@ -88,14 +88,16 @@ class Watchdog:
 
     def _check_count(self, workers: Mapping[str, Any]) -> None:
         executor = self._executor
+        # Jobs in a batch queue are on their way, for hours if need be.
+        coming = getattr(executor.cluster, "coming", 0)
         missing = self._lasting(
-            "missing", executor.cluster is not None and len(workers) < executor.workers
+            "missing", executor.cluster is not None and len(workers) + coming < executor.workers
         )
         if missing > MISSING_SECONDS and executor.cluster is not None:
             self._heal(f"{len(workers)} of {executor.workers} workers are left")
             del self._since["missing"]
             executor.cluster.scale(executor.workers)
-        if self._lasting("empty", not workers) > executor.patience_seconds:
+        if self._lasting("empty", not workers and not coming) > executor.patience_seconds:
             raise ClusterError(
                 f"{self._job}: all workers are gone for {executor.patience_seconds:g} s; finished "
                 "tiles are kept, go on with --resume; if they ran out of memory, use more "
