@@ -63,6 +63,23 @@ def deblur(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="paper|blur",
+            help="paper: bands around the local resolution, as published. blur: undo a Gaussian "
+            "blur that grows with the local resolution.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "paper",
+    amplitude: Annotated[
+        float,
+        typer.Option(
+            help="What the blur of --model blur leaves at the local resolution: smaller sharpens "
+            "more.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 0.1,
     k: Annotated[
         float | None,
         typer.Option(
@@ -86,7 +103,8 @@ def deblur(
     snr: Annotated[
         float | None,
         typer.Option(
-            help="Signal-to-noise ratio, instead of measuring it inside and outside the mask.",
+            help="Signal-to-noise ratio, instead of measuring it inside and outside the mask; with "
+            "--model blur that at the local resolution (default 1/3, an FSC of 0.143).",
             rich_help_panel=_PANEL,
         ),
     ] = None,
@@ -117,6 +135,8 @@ def deblur(
     from distres.methods.deblur import DeblurParameters
 
     start_logging(log_file)
+    if model not in ("paper", "blur"):
+        raise UsageError(f"--model {model} is unknown; use paper or blur")
     if compat not in (None, "xmipp"):
         raise UsageError(f"--compat {compat} is unknown; the only one is xmipp")
     if (locres is None) == (method is None):
@@ -124,11 +144,12 @@ def deblur(
     if locres is not None and second is not None:
         raise UsageError("--locres goes with one map; two were given")
     chosen = DeblurParameters(
-        model="xmipp" if compat else "paper",
+        model=compat or model,
         k_per_square_angstrom=k,
         iterations=iterations,
         change=change,
         snr=snr,
+        amplitude=amplitude,
         device=device,
     )
     options = shared.run_options(context)

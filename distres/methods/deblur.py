@@ -15,6 +15,8 @@ gives every frequency support there. The halo is then the distance beyond which 
 1 % of it (`distres.kernels.deblur.reach_angstrom`); a residual is multiplied by lambda H', which
 changes the map by a tenth of its norm at first and less later, so that cutting there changes each
 iteration by less than 0.1 x (1 % + 1 %) = 0.2 % of the map.
+
+``blur`` is our variant (docs/deblur.md): the same problem with H a low-pass in the plain sense.
 """
 
 import logging
@@ -40,20 +42,27 @@ from distres.kernels.deblur import Bands, covering_bands, reach_angstrom, releas
 from distres.methods.deblur_tiles import (
     GAIN_SIGMA_VOX,
     GAIN_TRUNCATE,
+    bank_of,
     gain_tile,
     residual_tile,
+    start_tile,
     step_tile,
 )
 
 logger = logging.getLogger(__name__)
 
-MODELS = ("paper", "xmipp")
+MODELS = ("paper", "blur", "xmipp")
 K_FINE, K_COARSE, COARSE_ANGSTROM = 0.025, 0.01, 6.0
 NARROWEST_VOX = 25.0
 HALO_TAIL = 0.01
 # exp(-K R^2) of bands this far beyond the coarsest resolution is below 1 %.
 BEYOND = 4.6
-BYTES_PER_VOXEL = 130.0
+BYTES_PER_VOXEL = 160.0
+SNR_AT_RESOLUTION = 2 * 0.143 / (1 - 0.143)
+# What `blur` leaves of amplitudes at the local resolution.
+AMPLITUDE = 0.1
+# Kernels of `blur` reach 2.3 times the resolution: coarser voxels count as this coarse.
+COARSEST_VOX = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +72,10 @@ class DeblurParameters:
     Attributes
     ----------
     model
-        ``paper``, or ``xmipp``: the iteration of Xmipp's program, with its bands, without SNR term,
-        a step of 1/12, H in the place of its transpose, and a floor.
+        ``paper``; or ``blur``: H is a Gaussian low-pass that leaves `amplitude` at the local
+        resolution, and iterations begin at the Wiener filter of each voxel's own resolution; or
+        ``xmipp``: the iteration of Xmipp's program, with its bands, without SNR term, a step of
+        1/12, H in the place of its transpose, and a floor.
     k_per_square_angstrom
         K of the weights; None takes 0.025, or 0.01 where the median resolution is worse than 6
         angstrom (the paper's advice; not for ``xmipp``).
@@ -73,7 +84,10 @@ class DeblurParameters:
     change
         Stop when an iteration changes the map by less than this part.
     snr
-        Signal-to-noise ratio; None measures it inside and outside the mask.
+        Signal-to-noise ratio; None measures it inside and outside the mask. ``blur`` has another
+        one: at the local resolution, where None takes that of an FSC of 0.143, 1/3.
+    amplitude
+        Of ``blur``.
     device
         ``auto``, ``cpu`` or ``cuda``.
 
@@ -88,6 +102,7 @@ class DeblurParameters:
     iterations: int = 50
     change: float = 0.01
     snr: float | None = None
+    amplitude: float = AMPLITUDE
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -100,8 +115,21 @@ class DeblurParameters:
             raise UsageError(f"{self.iterations} iterations change nothing; use 1 or more")
         if not 0 <= self.change < 1:
             raise UsageError(f"the change that stops lies between 0 and 1, not {self.change:g}")
+        if not 0.001 <= self.amplitude <= 0.9:
+            raise UsageError(
+                f"the amplitude left at the local resolution lies between 0.001 and 0.9, not "
+                f"{self.amplitude:g}"
+            )
         if self.snr is not None and not self.snr > 0:
             raise UsageError(f"the signal-to-noise ratio must be positive, not {self.snr:g}")
+
+    def damping(self, measured_snr: float) -> float:
+        """Return 1 / SNR: of the whole map, or of ``blur`` at frequency 0."""
+        if self.model == "xmipp":
+            return 0.0
+        if self.model == "blur":
+            return self.amplitude**2 / (self.snr or SNR_AT_RESOLUTION)
+        return 1 / (self.snr or measured_snr)
 
     def k(self, median_angstrom: float) -> float:
         """Return K for a map of this median resolution."""
@@ -230,20 +258,35 @@ def choose_bands(grid: Grid, field: ResolutionField, parameters: DeblurParameter
     return covering_bands(field.finest_angstrom, beyond, 1 / (NARROWEST_VOX * voxel))
 
 
-def choose_halo(
-    grid: Grid, field: ResolutionField, bands: Bands, parameters: DeblurParameters
-) -> Shape3:
-    """Return the voxels of halo that hold the kernels of H."""
-    if parameters.model == "xmipp":
-        return (0, 0, 0)  # its narrowest bands reach across any box: one tile, or none
-    reach = reach_angstrom(
-        bands,
-        k_per_square_angstrom=parameters.k(field.median_angstrom),
-        highest_angstrom=field.finest_angstrom,
-        lowest_angstrom=field.coarsest_angstrom,
-        top_per_angstrom=_top(grid),
-        tail=HALO_TAIL,
-    )
+def choose_settings(
+    grid: Grid, field: ResolutionField, parameters: DeblurParameters
+) -> dict[str, Any]:
+    """Return the parameters that all tile functions share, but for the halo."""
+    blur = parameters.model == "blur"
+    bands = {} if blur else asdict(choose_bands(grid, field, parameters))
+    return {
+        "bands": {name: list(map(float, values)) for name, values in bands.items()},
+        "k_per_square_angstrom": parameters.k(field.median_angstrom),
+        "amplitude": parameters.amplitude if blur else None,
+        "damping": parameters.damping(field.snr),
+        "top_per_angstrom": _top(grid),
+        "voxel_size_angstrom": list(grid.voxel_size_angstrom),
+        "fallback_angstrom": None if parameters.model == "xmipp" else field.coarsest_angstrom,
+        "device": parameters.device,
+    }
+
+
+def choose_halo(grid: Grid, field: ResolutionField, settings: Mapping[str, Any]) -> Shape3:
+    """Return the voxels of halo that hold the kernels of H, and of the filter `blur` begins with.
+
+    Parameters
+    ----------
+    settings
+        What `bank_of` needs.
+    """
+    ends = field.finest_angstrom, field.coarsest_angstrom
+    wieners = (False,) if settings["amplitude"] is None else (False, True)
+    reach = max(reach_angstrom(bank_of(settings, *ends, wiener=w), tail=HALO_TAIL) for w in wieners)
     z, y, x = (ceil(reach / size) for size in grid.voxel_size_angstrom)
     return z, y, x
 
@@ -262,10 +305,9 @@ class Passes:
     field: ResolutionField
     mask: Source | None
     grid: Grid
-    bands: Bands
     plan: TilePlan
     parameters: DeblurParameters
-    damping: float
+    settings: Mapping[str, Any]
 
     @classmethod
     def of(
@@ -281,42 +323,46 @@ class Passes:
         tile: int | None = None,
     ) -> "Passes":
         """Choose bands, halo and tiles."""
-        bands = choose_bands(grid, field, parameters)
-        halo = choose_halo(grid, field, bands, parameters)
+        settings = choose_settings(grid, field, parameters)
+        xmipp = parameters.model == "xmipp"
+        # The narrowest bands of Xmipp's bank reach across any box: one tile, or none.
+        halo = (0, 0, 0) if xmipp else choose_halo(grid, field, settings)
         plan = plan_tiles(
             grid.shape,
             halo=halo,
             bytes_per_voxel=BYTES_PER_VOXEL,
             memory_bytes=executor.memory_bytes,
             workers=executor.workers,
-            tile=max(grid.shape) if parameters.model == "xmipp" else tile,
+            tile=max(grid.shape) if xmipp else tile,
             run=run,
         )
-        snr = parameters.snr or field.snr
         return cls(
             observed=observed,
             field=field,
             mask=mask,
             grid=grid,
-            bands=bands,
             plan=plan,
             parameters=parameters,
-            damping=0.0 if parameters.model == "xmipp" else 1 / snr,
+            settings={**settings, "halo_vox": list(halo)},
         )
 
-    def common(self) -> dict[str, Any]:
-        """Return the parameters of every tile function."""
-        xmipp = self.parameters.model == "xmipp"
-        return {
-            "bands": {name: list(map(float, v)) for name, v in asdict(self.bands).items()},
-            "k_per_square_angstrom": self.parameters.k(self.field.median_angstrom),
-            "top_per_angstrom": _top(self.grid),
-            "voxel_size_angstrom": list(self.grid.voxel_size_angstrom),
-            "halo_vox": list(self.plan.halo),
-            "fallback_angstrom": None if xmipp else self.field.coarsest_angstrom,
-            "scale": 1.0,
-            "device": self.parameters.device,
-        }
+    @property
+    def damping(self) -> float:
+        """Return 1 / SNR."""
+        return float(self.settings["damping"])
+
+    def start(self) -> TileJob:
+        """Return the job that makes the map `blur` begins with."""
+        path = map_path(0)
+        return TileJob(
+            name="deblur start",
+            plan=self.plan,
+            function=start_tile,
+            inputs={"map": self.observed, "resolution": self.field.source},
+            outputs={path: OutputSpec()},
+            parameters={**self.settings, "output": path},
+            bytes_per_voxel=BYTES_PER_VOXEL,
+        )
 
     def residual(self, number: int, iterate: Source) -> TileJob:
         """Return the first job of an iteration: what H does not explain."""
@@ -327,7 +373,7 @@ class Passes:
             function=residual_tile,
             inputs={"iterate": iterate, "map": self.observed, "resolution": self.field.source},
             outputs={path: OutputSpec()},
-            parameters={**self.common(), "output": path},
+            parameters={**self.settings, "output": path},
             bytes_per_voxel=BYTES_PER_VOXEL,
         )
 
@@ -342,9 +388,8 @@ class Passes:
             inputs={"iterate": iterate, "residual": residual, "resolution": self.field.source},
             outputs={path: OutputSpec()},
             parameters={
-                **self.common(),
+                **self.settings,
                 "step": step,
-                "damping": self.damping,
                 "adjoint": not xmipp,
                 "floor": -4 * self.field.empty_deviation if xmipp else None,
                 "output": path,
@@ -365,7 +410,7 @@ class Passes:
             inputs=inputs if self.mask is None else {**inputs, "mask": self.mask},
             outputs={path: OutputSpec()},
             parameters={
-                **self.common(),
+                **self.settings,
                 "halo_vox": [z, y, x],
                 "nyquist_per_angstrom": 0.5 / max(self.grid.voxel_size_angstrom),
                 "output": path,
@@ -375,6 +420,8 @@ class Passes:
 
     def first_step(self, table: Table) -> float:
         """Return lambda from the norms of the first residual job."""
+        if self.parameters.model == "blur":
+            return 1 / (1 + self.damping)  # the inverse of the largest eigenvalue of H'H + 1 / SNR
         blurred, observed = float(table.sum("blurred")), float(table.sum("observed"))
         if not blurred > 0:
             raise UsageError(
@@ -413,7 +460,7 @@ def run_deblur(
     number = len(history)
     while not _finished(history, passes.parameters):
         number += 1
-        before = passes.observed if number == 1 else output(run, map_path(number - 1))
+        before = _first(passes, run, executor) if number == 1 else output(run, map_path(number - 1))
         table = run_job(passes.residual(number, before), run=run, executor=executor)
         if number == 1:
             step = passes.first_step(table)
@@ -435,10 +482,18 @@ def run_deblur(
         step=step,
         damping=passes.damping,
         k_per_square_angstrom=passes.parameters.k(passes.field.median_angstrom),
-        bands=len(passes.bands.centre_per_angstrom),
+        bands=len(passes.settings["bands"].get("centre_per_angstrom", ())),
         plan=passes.plan,
         profiles=profiles,
     )
+
+
+def _first(passes: Passes, run: Run, executor: Executor) -> Source:
+    """Return the map that iterations begin with."""
+    if passes.parameters.model != "blur":
+        return passes.observed
+    run_job(passes.start(), run=run, executor=executor)
+    return output(run, map_path(0))
 
 
 def _iteration(number: int, table: Table, moved: Table) -> Iteration:
@@ -508,7 +563,7 @@ def _recalled(passes: Passes, run: Run) -> list[Iteration]:
 
 def _binding(passes: Passes) -> dict[str, Any]:
     """Return what decides every iteration but how many there are."""
-    shared = passes.common() | {"damping": passes.damping, "model": passes.parameters.model}
+    shared = {**passes.settings, "model": passes.parameters.model}
     inputs = {"map": passes.observed.identity(), "resolution": passes.field.source.identity()}
     plan = {"core": passes.plan.core, "change": passes.parameters.change}
     found: dict[str, Any] = canonical({"parameters": shared, "inputs": inputs, "plan": plan})

@@ -176,6 +176,7 @@ def bring_resolution(
     grid: Grid,
     *,
     extend: bool,
+    coarsest_angstrom: float | None = None,
 ) -> tuple[ResolutionField, Table]:
     """Read the resolution map in angstrom and measure the map inside and outside.
 
@@ -189,6 +190,8 @@ def bring_resolution(
         None takes the voxels that have a resolution.
     extend
         Carry resolutions past the edge of where they are known.
+    coarsest_angstrom
+        Coarser resolutions are taken as this; None keeps them.
 
     Raises
     ------
@@ -227,6 +230,7 @@ def bring_resolution(
             "per_pixel": convention.per_pixel,
             "voxel_angstrom": min(grid.voxel_size_angstrom),
             "finest_angstrom": 2 * max(grid.voxel_size_angstrom),
+            "coarsest_angstrom": coarsest_angstrom,
             "step": step,
             "extend": extend,
             "edges_angstrom": BIN_EDGES_ANGSTROM.tolist(),

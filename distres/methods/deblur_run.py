@@ -17,6 +17,7 @@ from distres.io.mrc import MrcHeader
 from distres.io.volume import Volume, VolumeLike
 from distres.kernels.guinier import bin_centres, fit_b_factor
 from distres.methods.deblur import (
+    COARSEST_VOX,
     DeblurParameters,
     DeblurResult,
     Passes,
@@ -214,11 +215,17 @@ def _prepare_map(session: Session, inputs: MapInputs) -> _Prepared:
 
 
 def _compute(session: Session, given: _Prepared, parameters: DeblurParameters) -> DeblurRun:
-    xmipp = parameters.model == "xmipp"
+    voxel = max(given.grid.voxel_size_angstrom)
     found, table = bring_resolution(
-        session, given.locres, given.observed, given.mask, given.grid, extend=not xmipp
+        session,
+        given.locres,
+        given.observed,
+        given.mask,
+        given.grid,
+        extend=parameters.model != "xmipp",
+        coarsest_angstrom=COARSEST_VOX * voxel if parameters.model == "blur" else None,
     )
-    _warn(session, found, parameters, given)
+    _warn(session, found, parameters)
     passes = Passes.of(
         given.observed,
         found,
@@ -239,10 +246,8 @@ def _compute(session: Session, given: _Prepared, parameters: DeblurParameters) -
     return DeblurRun(directory=session.run.directory, record=record)
 
 
-def _warn(
-    session: Session, found: ResolutionField, parameters: DeblurParameters, given: _Prepared
-) -> None:
-    if parameters.model == "xmipp" or parameters.snr is not None:
+def _warn(session: Session, found: ResolutionField, parameters: DeblurParameters) -> None:
+    if parameters.model != "paper" or parameters.snr is not None:
         return
     if found.noise_variance <= 0:
         session.warn(

@@ -17,7 +17,7 @@ from scipy.fft import next_fast_len
 
 from distres.engine.jobs import Array, Source, TileInputs, TileResult
 from distres.engine.tiles import Region
-from distres.kernels.deblur import Bands, LocalBlur, make_bank
+from distres.kernels.deblur import Bands, Bank, LocalBlur, make_bank, make_gaussian_bank
 from distres.kernels.extend import extend_nearest
 from distres.kernels.foreign import Convention, resolution_angstrom
 from distres.kernels.guinier import radial_power
@@ -91,8 +91,8 @@ def resolution_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         ``locres``, ``map``, perhaps ``mask``.
     parameters
         ``empty`` and ``per_pixel`` of the map's convention, ``voxel_angstrom``, ``finest_angstrom``
-        (values below are raised to it), ``step`` of a leading axis, ``extend``, ``edges_angstrom``
-        of the histogram.
+        (values below are raised to it), ``coarsest_angstrom`` (likewise; None for none), ``step``
+        of a leading axis, ``extend``, ``edges_angstrom`` of the histogram.
     """
     convention = Convention(
         empty=tuple(parameters["empty"]), per_pixel=bool(parameters["per_pixel"])
@@ -101,7 +101,10 @@ def resolution_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     raw = np.asarray(inputs.block("locres"), np.float32)
     raw = raw if raw.ndim == 3 else raw[int(parameters["step"])]
     known = resolution_angstrom(raw, convention, float(parameters["voxel_angstrom"]))
-    np.maximum(known, np.float32(parameters["finest_angstrom"]), out=known)  # NaN stays NaN
+    # NaN stays NaN.
+    np.maximum(known, np.float32(parameters["finest_angstrom"]), out=known)
+    if parameters["coarsest_angstrom"] is not None:
+        np.minimum(known, np.float32(parameters["coarsest_angstrom"]), out=known)
     extended = extend_nearest(known, reach_vox=EXTEND_VOX) if parameters["extend"] else known
     core = known[tile.crop]
     defined = np.isfinite(core)
@@ -123,8 +126,40 @@ def _moments(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return float(values.size), float(values.sum()), float((values * values).sum())
 
 
+def bank_of(
+    parameters: Parameters,
+    finest_angstrom: float,
+    coarsest_angstrom: float,
+    *,
+    wiener: bool = False,
+) -> Bank:
+    """Return H, or its Wiener filter, for a range of resolutions.
+
+    Parameters
+    ----------
+    parameters
+        Those of `residual_tile`.
+    """
+    ends = {
+        "highest_angstrom": finest_angstrom,
+        "lowest_angstrom": coarsest_angstrom,
+        "top_per_angstrom": parameters["top_per_angstrom"],
+    }
+    if parameters["amplitude"] is not None:
+        damping = parameters["damping"] if wiener else None
+        return make_gaussian_bank(amplitude=parameters["amplitude"], damping=damping, **ends)
+    bands = {name: np.asarray(values, np.float64) for name, values in parameters["bands"].items()}
+    k = parameters["k_per_square_angstrom"]
+    return make_bank(Bands(**bands), k_per_square_angstrom=k, **ends)
+
+
 def _operator(
-    inputs: TileInputs, parameters: Parameters, reach: Reach, device: torch.device
+    inputs: TileInputs,
+    parameters: Parameters,
+    reach: Reach,
+    device: torch.device,
+    *,
+    wiener: bool = False,
 ) -> LocalBlur | None:
     """Build H from the resolutions that occur in the block; None where it is 0 throughout."""
     resolution = reach.read(inputs.sources["resolution"])
@@ -137,18 +172,9 @@ def _operator(
         return None
     finest, coarsest = float(resolution[inside].min()), float(resolution[inside].max())
     resolution[~inside] = finest
-    bands = {name: np.asarray(values, np.float64) for name, values in parameters["bands"].items()}
-    bank = make_bank(
-        Bands(**bands),
-        k_per_square_angstrom=parameters["k_per_square_angstrom"],
-        highest_angstrom=finest,
-        lowest_angstrom=coarsest,
-        top_per_angstrom=parameters["top_per_angstrom"],
-        scale=parameters["scale"],
-    )
     dz, dy, dx = parameters["voxel_size_angstrom"]
     return LocalBlur(
-        bank,
+        bank_of(parameters, finest, coarsest, wiener=wiener),
         torch.from_numpy(resolution).to(device),
         torch.from_numpy(inside).to(device),
         (dz, dy, dx),
@@ -164,6 +190,24 @@ def _squares(values: Array) -> np.float64:
     return np.float64((values.astype(np.float64) ** 2).sum())
 
 
+def start_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Return the map filtered as if the resolution of each voxel held everywhere.
+
+    Parameters
+    ----------
+    inputs
+        ``map``, ``resolution``.
+    parameters
+        Those of `residual_tile`.
+    """
+    device = pick_device(parameters["device"])
+    reach = _reach(inputs, parameters, "map")
+    operator = _operator(inputs, parameters, reach, device, wiener=True)
+    block = torch.from_numpy(reach.read(inputs.sources["map"])).to(device)
+    filtered = block if operator is None else operator.forward(block)
+    return TileResult(arrays={parameters["output"]: filtered[reach.crop].cpu().numpy()})
+
+
 def residual_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     """Return ``r = v_obs - H v`` and the squared norms of v_obs, H v and r.
 
@@ -174,7 +218,8 @@ def residual_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         ``bands`` (fields of `Bands`), ``k_per_square_angstrom``, ``top_per_angstrom``,
         ``voxel_size_angstrom``, ``halo_vox`` (z, y, x), ``fallback_angstrom`` (None: H is 0 where
-        no resolution is known), ``scale``, ``device``, ``output``.
+        no resolution is known), ``amplitude`` (None: H is made of bands), ``damping`` (1 / SNR),
+        ``device``, ``output``.
     """
     device = pick_device(parameters["device"])
     reach = _reach(inputs, parameters, "iterate")
@@ -202,8 +247,8 @@ def step_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     inputs
         ``iterate`` (v), ``residual`` (r), ``resolution``.
     parameters
-        Those of `residual_tile`, and ``step`` (lambda), ``damping`` (1 / SNR), ``adjoint`` (False
-        applies H instead of its transpose), ``floor`` (least value, None for none).
+        Those of `residual_tile`, and ``step`` (lambda), ``adjoint`` (False applies H instead of its
+        transpose), ``floor`` (least value, None for none).
     """
     device = pick_device(parameters["device"])
     reach = _reach(inputs, parameters, "residual")

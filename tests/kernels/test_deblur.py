@@ -8,6 +8,7 @@ from distres.kernels.deblur import (
     LocalBlur,
     covering_bands,
     make_bank,
+    make_gaussian_bank,
     reach_angstrom,
     released_bands,
 )
@@ -103,16 +104,9 @@ def test_bands_cover_low_resolution_where_the_released_ones_do_not():
 def test_the_reach_holds_all_but_the_tail_of_an_impulse():
     n, tail, k = 96, 0.02, 0.025
     bands = covering_bands(4.0, 25.0, 1 / 12)
-    reach = reach_angstrom(
-        bands,
-        k_per_square_angstrom=k,
-        highest_angstrom=8.0,
-        lowest_angstrom=8.0,
-        top_per_angstrom=0.87,
-        tail=tail,
-    )
     resolution = np.full((n, n, n), 8.0)
-    _, blur = low_rank(bands, resolution, np.ones_like(resolution, bool), k)
+    bank, blur = low_rank(bands, resolution, np.ones_like(resolution, bool), k)
+    reach = reach_angstrom(bank, tail=tail)
     impulse = torch.zeros((n, n, n))
     impulse[n // 2, n // 2, n // 2] = 1
     kernel = blur.forward(impulse).double().numpy() ** 2
@@ -162,3 +156,25 @@ def test_the_wiener_solution_does_not_move():
     # And it is a point that a wrong sign, transpose or scale would not leave alone.
     wrong = blur.forward(residual)
     assert float((wrong - damping).norm()) > 0.05 * float(damping.norm())
+
+
+def test_the_gaussian_blur_leaves_its_amplitude_at_the_local_resolution():
+    n, amplitude, damping = 32, 0.1, 0.03
+    wave = torch.cos(2 * torch.pi * torch.arange(n) * 4 / n).expand(n, n, n)  # of 8 voxels
+    voxels = torch.ones((n, n, n), dtype=torch.bool)
+    for resolution, gain in ((8.0, amplitude), (4.0, amplitude**0.25), (16.0, amplitude**4)):
+        settings = {
+            "amplitude": amplitude,
+            "highest_angstrom": 3.0,
+            "lowest_angstrom": 17.0,
+            "top_per_angstrom": 0.87,
+        }
+        field = torch.full((n, n, n), resolution)
+        blur = LocalBlur(make_gaussian_bank(**settings), field, voxels, (1.0, 1.0, 1.0))
+        # Tables of 1025 radii: step^2 / 8 times the curvature 2 L R^2 = 1200 is 1.1e-4; the rank is
+        # cut at 1e-5 of the largest gain.
+        assert torch.allclose(blur.forward(wave), gain * wave, atol=2e-4)
+        bank = make_gaussian_bank(**settings, damping=damping)
+        wiener = LocalBlur(bank, field, voxels, (1.0, 1.0, 1.0)).forward(wave)
+        expected = gain / (gain**2 + damping)
+        assert torch.allclose(wiener, expected * wave, atol=2e-3 * (1 + expected))

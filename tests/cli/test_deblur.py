@@ -1,0 +1,72 @@
+"""`distres deblur` refuses what makes no sense in one sentence, and writes what it says."""
+
+import json
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from distres.cli.main import app
+from distres.errors import DistresError
+
+
+def distres(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    values = {"map": rng.standard_normal((32,) * 3), "locres": np.full((32,) * 3, 6.0)}
+    values["locres"][:4] = 0
+    for name, array in values.items():
+        with mrcfile.new(folder / f"{name}.mrc") as file:
+            file.set_data(array.astype(np.float32))
+            file.voxel_size = 1.5
+    return folder
+
+
+def test_a_run_writes_what_it_lists(files):
+    out = files / "run"
+    done = distres(
+        "deblur", files / "map.mrc", "--locres", files / "locres.mrc", "--cluster", "none",
+        "--iterations", 2, "-o", out, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.exception
+    summary = json.loads(done.stdout)
+    listed = [*summary["outputs"].values(), *summary["pictures"], summary["record"]]
+    assert {path.rsplit(".", 1)[1] for path in listed} == {
+        "mrc", "csv", "svg", "png", "cxc", "json",
+    }  # fmt: skip
+    for path in listed:
+        assert Path(path).stat().st_size > 0
+    assert 'open "./map_deblur.mrc"' in (out / "map_deblur.cxc").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--locres"),
+        (["--locres", "{locres}", "--method", "localfsc"], "exactly one"),
+        (["{map}", "--locres", "{locres}"], "two were given"),
+        (["--locres", "{locres}", "--compat", "relion"], "xmipp"),
+        (["--locres", "{locres}", "--model", "best"], "paper or blur"),
+        (["--locres", "{locres}", "-K", "-1"], "K must lie"),
+        (["--locres", "{locres}", "--iterations", "0"], "use 1 or more"),
+        (["--locres", "missing.mrc"], "missing.mrc"),
+        (["{map}", "--method", "resmap"], "localfsc"),
+    ],
+)
+def test_senseless_commands_end_in_one_sentence(files, words, said):
+    places = {"map": files / "map.mrc", "locres": files / "locres.mrc"}
+    given = [word.format(**places) for word in words]
+    done = distres("deblur", files / "map.mrc", *given, "-o", files / "never", "--cluster", "none")
+    error = done.exception
+    assert isinstance(error, DistresError)
+    assert error.exit_code in (2, 3)
+    assert said in str(error)
+    assert "\n" not in str(error)
+    assert not (files / "never").exists()
