@@ -44,7 +44,7 @@ def deblur(
     method: Annotated[
         str | None,
         typer.Option(
-            metavar="localfsc",
+            metavar="localfsc|monores",
             help="Measure the local resolution of the half maps first.",
             rich_help_panel="Inputs",
         ),

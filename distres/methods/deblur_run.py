@@ -39,6 +39,8 @@ from distres.methods.export import export_array
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
 from distres.methods.mask import load_mask
+from distres.methods.monores_plan import MonoResParameters
+from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
 from distres.methods.products import BIN_EDGES_ANGSTROM
 from distres.methods.pyramid import ingest
@@ -46,7 +48,7 @@ from distres.methods.record import make_record
 from distres.methods.session import Session, open_half_maps, open_session
 
 METHOD = "deblur"
-RESOLUTION_METHODS = ("localfsc",)
+RESOLUTION_METHODS = ("localfsc", "monores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,7 @@ def deblur_halves(
         inner = replace(
             options, output=session.run.directory / method, client=session.executor.client
         )
-        measured = _measure(half1, half2, inner, threshold, parameters.device)
+        measured = _measure(method, half1, half2, inner, threshold, parameters.device)
         first = ingest(maps.half1, session.run, "half1", session.executor)[0]
         second = ingest(maps.half2, session.run, "half2", session.executor)[0]
         job = mean_job(session, first, second, maps.half1.grid)
@@ -173,6 +175,7 @@ def deblur_halves(
 
 
 def _measure(
+    method: str,
     half1: VolumeLike,
     half2: VolumeLike | None,
     options: RunOptions,
@@ -186,8 +189,11 @@ def _measure(
         raise InputError("the method that measures needs a directory")
     if (directory / "run.json").is_file() and options.resume:
         return open_run_resolution(directory)
-    parameters = LocalFscParameters(thresholds=(threshold,), device=device)
-    compute_localfsc(half1, half2, parameters, options)
+    if method == "monores":
+        compute_monores(half1, half2, MonoResParameters(device=device), options)
+    else:
+        parameters = LocalFscParameters(thresholds=(threshold,), device=device)
+        compute_localfsc(half1, half2, parameters, options)
     return open_run_resolution(directory)
 
 

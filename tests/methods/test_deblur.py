@@ -284,19 +284,20 @@ def test_workers_give_the_same_bits(rod, cut_rod, tmp_path):
     assert np.array_equal(sharpened(cut_rod), sharpened(shared))
 
 
-def test_half_maps_measure_their_own_resolution(files, tmp_path):
+@pytest.mark.parametrize("method", ["localfsc", "monores"])
+def test_half_maps_measure_their_own_resolution(files, tmp_path, method):
     run = deblur_halves(
         files["half1"],
         files["half2"],
-        "localfsc",
+        method,
         DeblurParameters(iterations=1),
         RunOptions(output=tmp_path / "run", mask=files["mask"]),
     )
-    assert (tmp_path / "run/localfsc/run.json").is_file()
+    assert (tmp_path / "run" / method / "run.json").is_file()
     assert 3 <= run.record["statistics"]["finest_angstrom"] < 6
     again = deblur_map(
         files["map"],
-        tmp_path / "run/localfsc",
+        tmp_path / "run" / method,
         DeblurParameters(iterations=1),
         RunOptions(output=tmp_path / "again"),
     )
