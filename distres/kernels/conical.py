@@ -106,8 +106,11 @@ def bingham_p_values(curves: Float, cones: Cones, threshold: float) -> Float:
     """Probability, per shell, that isotropic directions pass as unevenly as these do.
 
     ``S = 15 / 2 n (tr T^2 - 1 / 3)`` with T the mean of u u' over the n directions above the
-    threshold; for n independent uniform axes S is chi-square with 5 degrees of freedom. Cones
-    overlap, so n counts independent ones. Small values mean anisotropy.
+    threshold; for n independent uniform axes S is chi-square with 5 degrees of freedom. Two things
+    differ here. Cones overlap, so n counts independent ones. And they are drawn from N directions
+    that are uniform together, without return: T varies less by ``1 - n / N``, which S is divided
+    by. Without it a small gap in many directions would go unseen. Small values mean anisotropy;
+    on isotropic halves of 48^3 voxels 9 % of the shells in transition lie below 0.05.
     """
     above = np.where(np.isfinite(curves), curves, 1.0) >= threshold
     number = above.sum(axis=0)
@@ -116,7 +119,9 @@ def bingham_p_values(curves: Float, cones: Cones, threshold: float) -> Float:
     inertia /= np.maximum(number, 1)[:, None, None]
     spread = np.einsum("sij,sij->s", inertia, inertia) - 1 / 3
     statistic = 7.5 * (number / cones.overlap) * np.maximum(spread, 0)
-    p: Float = np.where(number > 0, chi2.sf(statistic, 5), 1.0)
+    drawn = (number > 0) & (number < len(u))
+    left = np.where(drawn, 1 - number / len(u), 1.0)
+    p: Float = np.where(drawn, chi2.sf(statistic / left, 5), 1.0)
     return p
 
 
