@@ -57,7 +57,7 @@ NARROWEST_VOX = 25.0
 HALO_TAIL = 0.01
 # exp(-K R^2) of bands this far beyond the coarsest resolution is below 1 %.
 BEYOND = 4.6
-BYTES_PER_VOXEL = 160.0
+BYTES_PER_VOXEL = 210.0
 SNR_AT_RESOLUTION = 2 * 0.143 / (1 - 0.143)
 # What `blur` leaves of amplitudes at the local resolution.
 AMPLITUDE = 0.1
