@@ -200,7 +200,7 @@ def _curve_job(
     occupancy: Source | None,
 ) -> TileJob:
     level = bands[0].level
-    halo = halo_vox(bands, max(grid.voxel_size_angstrom))
+    halo = halo_vox(bands, parameters.windows, max(grid.voxel_size_angstrom))
     plan = plan_tiles(
         grid.shape, halo=(halo,) * 3, bytes_per_voxel=CURVE_BYTES_PER_VOXEL, **planning
     )

@@ -1,12 +1,13 @@
 """What decides a local FSC: parameters, bands and their levels, thresholds in force, halos.
 
-Halo of the first pass. What a node sees is the product of four supports, in wavelengths of the
-band: the filter (its response falls to 1 % of its peak 1.5 wavelengths away), the window of the
-powers (0.75), the average of the correlations (2), and for the noise power alone a wider window
-(3). Raised cosines of radius R have a standard deviation of 0.36 R, so all of them together have
-one of 1.4 wavelengths and the noise power does not matter to the third digit. `HALO_WAVELENGTHS`
-is three times that. On every level but the last the longest wavelength is 8 voxels, whatever the
-voxel size: the halo is 34 voxels.
+Halo of the first pass. In wavelengths of a band, what a node sees is the reach of the filter (at
+the default width 0.1 % of its energy lies beyond 1.25), then the radius of the window of the powers
+(0.5), then that of the average of the correlations (1.75): 3.5 together, and all three fade to
+nothing at their ends. The noise power is averaged over a wider window still (3), of which the halo
+holds the inner part everywhere; it changes slowly and each node's window is normalised. On every
+level but the last the longest wavelength is 9 voxels, whatever the voxel size: the halo is 32
+voxels. Measured on blobs of 160^3 in tiles of 48, 64 and 96 voxels, 99.6 % and more of the masked
+voxels lie within 2 % of the whole volume's answer; with three quarters of this halo, 97.5 %.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from distres.kernels.bands import BANDS_PER_OCTAVE, HALF_OCTAVES, Band, plan_ban
 from distres.kernels.localcorrelation import Windows, curve_deviation
 from distres.kernels.significance import significance_level
 
-HALO_WAVELENGTHS = 4.2
+FILTER_REACH_WAVELENGTHS = 1.25
 # The lowest band: windows at its wavelength still fit into the volume.
 LOWEST_PER_EXTENT = 6.0
 LONGEST_WAVELENGTH_VOX = 64.0
@@ -150,7 +151,10 @@ def significance_levels(
     return tuple(float(v) for v in significance_level(deviations, parameters.significance))
 
 
-def halo_vox(bands: Sequence[Band], voxel_size: float) -> int:
+def halo_vox(bands: Sequence[Band], windows: Windows, voxel_size: float) -> int:
     """Return the halo in voxels of a level for its bands: even, so that nodes stay nodes."""
-    longest = max(band.wavelength for band in bands) / voxel_size
-    return 2 * ceil(HALO_WAVELENGTHS * longest / 2)
+    reach = max(
+        FILTER_REACH_WAVELENGTHS * band.wavelength + sum(windows.radii(band, voxel_size)[:2])
+        for band in bands
+    )
+    return 2 * ceil(reach / voxel_size / 2)
