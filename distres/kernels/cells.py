@@ -57,13 +57,12 @@ class Cells:
     def index(self, z: npt.ArrayLike, y: npt.ArrayLike, x: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """Return the cell of vectors of any length; zero vectors lie in cell 0."""
         vz, vy, vx = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (z, y, x)))
-        # The half with z > 0; on the equator an opposite lands in the opposite cell, which is the
-        # same coefficient counted twice in the full space anyway.
-        sign = np.where(vz < 0, -1.0, 1.0)
-        flat = np.hypot(vy, vx)
-        tilt = np.arctan2(flat, np.abs(vz))
+        below = (vz < 0) | ((vz == 0) & ((vy < 0) | ((vy == 0) & (vx < 0))))
+        sign = np.where(below, -1.0, 1.0)
+        tilt = np.arctan2(np.hypot(vy, vx), np.abs(vz))
         ring = np.minimum((tilt * (self.rings / (pi / 2))).astype(np.intp), self.rings - 1)
-        turn = np.arctan2(sign * vy, sign * vx) % (2 * pi)
+        # Adding zero turns -0 into 0, which the angle would tell apart.
+        turn = np.arctan2(sign * vy + 0.0, sign * vx + 0.0) % (2 * pi)
         number = self.per_ring[ring]
         place = np.minimum((turn * (number / (2 * pi))).astype(np.intp), number - 1)
         cell: npt.NDArray[np.intp] = self.starts[ring] + place

@@ -120,6 +120,7 @@ def bingham_p_values(curves: Float, cones: Cones, threshold: float) -> Float:
     spread = np.einsum("sij,sij->s", inertia, inertia) - 1 / 3
     statistic = 7.5 * (number / cones.overlap) * np.maximum(spread, 0)
     drawn = (number > 0) & (number < len(u))
+    drawn[:FIRST_SHELL] = False
     left = np.where(drawn, 1 - number / len(u), 1.0)
     p: Float = np.where(drawn, chi2.sf(statistic / left, 5), 1.0)
     return p

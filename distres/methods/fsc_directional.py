@@ -1,0 +1,406 @@
+"""Global FSC by direction: whether a map is as good along every axis.
+
+One task transforms both halves and sums over shells and cells of direction; everything else
+(cones, occupancy, tests, the 3D FSC) follows from that table. A worker must hold both halves.
+"""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from distres.engine.cluster import Executor
+from distres.engine.jobs import Source, TileInputs, TileJob, TileResult
+from distres.engine.planner import memory_needed
+from distres.engine.process import available_memory_bytes
+from distres.engine.run import Run
+from distres.engine.runner import run_job
+from distres.engine.tiles import TilePlan
+from distres.errors import ClusterError, UsageError
+from distres.io.mrc_write import write_mrc
+from distres.io.volume import Grid, VolumeLike
+from distres.kernels.cells import Cells, cell_sums
+from distres.kernels.conical import (
+    Cones,
+    bingham_p_values,
+    direction_shells,
+    occupancy,
+    sphericity,
+)
+from distres.kernels.directions import SUBDIVISIONS, half_sphere, tilt_and_rotation
+from distres.kernels.shell_thresholds import first_crossing
+from distres.kernels.shells import Float, Shells, fsc_of_sums, shells_of
+from distres.methods.options import RunOptions
+from distres.methods.products import MethodRun
+from distres.methods.pyramid import ingest
+from distres.methods.record import make_record
+from distres.methods.session import Session, open_half_maps, open_session
+
+METHOD = "fsc-directional"
+BYTES_PER_VOXEL = 40.0
+# Rings of the table of cells: 3 degrees, a sixth of the default cone.
+RINGS = 30
+
+Parameters = Mapping[str, Any]
+# Pictures are drawn a floor above; they are made before the record that names them.
+Draw = Callable[[Path, str, "DirectionalResult"], list[Path]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectionalParameters:
+    """What decides a directional FSC.
+
+    Attributes
+    ----------
+    threshold
+        Correlation at which a direction's resolution is read and occupancy counted.
+    half_angle_degrees
+        Of the cones.
+    directions
+        46, 81 or 321.
+
+    Raises
+    ------
+    UsageError
+        A value makes no sense.
+    """
+
+    threshold: float = 0.143
+    half_angle_degrees: float = 17.0
+    directions: int = 321
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise UsageError(f"a threshold lies between 0 and 1, not at {self.threshold}")
+        if not 5 <= self.half_angle_degrees <= 45:
+            raise UsageError(f"cones of {self.half_angle_degrees} degrees do not work; use 5 to 45")
+        if self.directions not in SUBDIVISIONS:
+            raise UsageError(f"{self.directions} directions cannot be spread evenly; use 46 to 321")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectionalResult:
+    """Curves by direction and what follows from them.
+
+    Attributes
+    ----------
+    shells
+        Shells of the volume.
+    curve
+        (shells,) FSC of all directions together.
+    cones
+        Directions and their cones.
+    curves
+        (directions, shells) conical FSC, NaN where a cone holds no coefficient.
+    resolution_angstrom
+        (directions,) resolution; NaN where a curve is never above the threshold. Curves that never
+        fall read Nyquist.
+    global_angstrom
+        Resolution of `curve`; None where it never crosses.
+    occupancy
+        (shells,) share of directions above the threshold.
+    bingham_p
+        (shells,) probability that isotropic directions pass so unevenly.
+    sphericity
+        Of the surface of directional resolutions.
+    over_cells
+        (cells, shells) 3D FSC as a table.
+    """
+
+    shells: Shells
+    curve: Float
+    cones: Cones
+    curves: Float
+    resolution_angstrom: Float
+    global_angstrom: float | None
+    occupancy: Float
+    bingham_p: Float
+    sphericity: float
+    over_cells: Float
+
+    @property
+    def worst(self) -> int:
+        """Index of the direction with the coarsest resolution."""
+        return int(np.argmax(np.nan_to_num(self.resolution_angstrom, nan=np.inf)))
+
+    @property
+    def best(self) -> int:
+        """Index of the direction with the finest resolution."""
+        return int(np.argmin(np.nan_to_num(self.resolution_angstrom, nan=np.inf)))
+
+    def zone_angstrom(self) -> tuple[float, float, float]:
+        """Resolutions at which occupancy falls below 0.9, 0.5 and 0.1 (infinite when it does at 0).
+
+        The distance between the first and the last is how anisotropic the map is.
+        """
+        found = []
+        for share in (0.9, 0.5, 0.1):
+            crossing = first_crossing(self.occupancy, share, run=1)
+            last = self.shells.count - 1
+            shell = last if crossing is None else crossing
+            width = self.shells.width_per_angstrom
+            found.append(1 / (shell * width) if shell > 0 else float("inf"))
+        return found[0], found[1], found[2]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the main numbers as JSON values."""
+        angles = tilt_and_rotation(self.cones.directions)
+        known = self.resolution_angstrom[np.isfinite(self.resolution_angstrom)]
+        nine, five, one = self.zone_angstrom()
+
+        def direction(index: int) -> dict[str, float | None]:
+            value = float(self.resolution_angstrom[index])
+            return {
+                "tilt_degrees": round(float(angles[index, 0]), 2),
+                "rotation_degrees": round(float(angles[index, 1]), 2),
+                "resolution_angstrom": round(value, 3) if np.isfinite(value) else None,
+            }
+
+        return {
+            "resolution_angstrom": self.global_angstrom,
+            "finest": direction(self.best),
+            "coarsest": direction(self.worst),
+            "median_angstrom": float(np.median(known)) if known.size else None,
+            "sphericity": self.sphericity,
+            "occupancy_angstrom": {"0.9": nine, "0.5": five, "0.1": one},
+        }
+
+
+def table_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Transform both halves, whole, and sum over shells and cells of direction."""
+    shells = shells_of(parameters["shape"], parameters["voxel_size_angstrom"])
+    spectra = []
+    for name in ("half1", "half2"):
+        block = np.asarray(inputs.core(name), np.float32)
+        block = block - block.mean(dtype=np.float64).astype(np.float32)
+        if "mask" in inputs:
+            block *= inputs.core("mask")
+        spectra.append(scipy.fft.rfftn(block, overwrite_x=True))
+    sums = cell_sums(spectra[0], spectra[1], shells, Cells(rings=parameters["rings"]))
+    return TileResult(row={"sums": sums})
+
+
+def run_directional(
+    sources: dict[str, Source],
+    grid: Grid,
+    run: Run,
+    executor: Executor,
+    parameters: DirectionalParameters,
+) -> DirectionalResult:
+    """Compute the FSC of two half maps by direction.
+
+    Parameters
+    ----------
+    sources
+        ``half1``, ``half2``, perhaps ``mask``. Nothing is done about the correlation that a mask
+        makes: it is the same in all directions, unless the mask is not.
+    grid
+        Their grid.
+    run, executor
+        Where the table is kept and computed.
+    parameters
+        What to compute.
+
+    Raises
+    ------
+    ClusterError
+        A worker cannot hold both halves.
+    """
+    _require_memory(grid, executor)
+    job = TileJob(
+        name="fsc directions",
+        plan=TilePlan(shape=grid.shape, core=grid.shape, halo=(0, 0, 0)),
+        function=table_tile,
+        inputs=sources,
+        parameters={
+            "shape": list(grid.shape),
+            "voxel_size_angstrom": list(grid.voxel_size_angstrom),
+            "rings": RINGS,
+        },
+        bytes_per_voxel=BYTES_PER_VOXEL,
+    )
+    sums = run_job(job, run=run, executor=executor).sum("sums")
+    return result_of(sums, shells_of(grid.shape, grid.voxel_size_angstrom), parameters)
+
+
+def _require_memory(grid: Grid, executor: Executor) -> None:
+    plan = TilePlan(shape=grid.shape, core=grid.shape, halo=(0, 0, 0))
+    needed = memory_needed(plan, bytes_per_voxel=BYTES_PER_VOXEL)
+    memory = executor.memory_bytes or available_memory_bytes() // max(executor.workers, 1)
+    if needed > memory:
+        raise ClusterError(
+            f"a directional FSC needs both halves of {prod(grid.shape)} voxels in one worker: "
+            f"{needed / 1e9:.1f} GB, and it has {memory / 1e9:.1f} GB; give --memory with fewer "
+            "workers"
+        )
+
+
+def result_of(sums: Float, shells: Shells, parameters: DirectionalParameters) -> DirectionalResult:
+    """Work out everything from the table of sums (4, shells, cells)."""
+    cones = Cones(
+        directions=half_sphere(parameters.directions),
+        half_angle_degrees=parameters.half_angle_degrees,
+        cells=Cells(rings=RINGS),
+    )
+    together = sums[:3].sum(axis=2)
+    curve = fsc_of_sums(np.concatenate([together, np.zeros((3, 1))], axis=1))
+    curves = cones.curves(sums)
+    crossing = direction_shells(curves, parameters.threshold)
+    # A curve that never falls holds to Nyquist.
+    radii = np.nan_to_num(crossing, nan=shells.count - 1.0)
+    with np.errstate(divide="ignore"):
+        resolution = np.where(radii > 0, 1 / (radii * shells.width_per_angstrom), np.nan)
+    overall = first_crossing(curve, parameters.threshold)
+    return DirectionalResult(
+        shells=shells,
+        curve=curve,
+        cones=cones,
+        curves=curves,
+        resolution_angstrom=resolution,
+        global_angstrom=1 / (overall * shells.width_per_angstrom) if overall else None,
+        occupancy=occupancy(curves, parameters.threshold),
+        bingham_p=bingham_p_values(curves, cones, parameters.threshold),
+        sphericity=sphericity(cones.directions, np.maximum(radii, 1.0), cones.cells),
+        over_cells=cones.over_cells(curves),
+    )
+
+
+def compute_directional(
+    half1: VolumeLike,
+    half2: VolumeLike | None,
+    parameters: DirectionalParameters,
+    options: RunOptions,
+    *,
+    draw: Draw | None = None,
+) -> MethodRun:
+    """Compute the FSC of two half maps by direction and write everything that comes of it.
+
+    Parameters
+    ----------
+    half1, half2
+        Paths, addresses, arrays or volumes; half 2 is found by name when it is None.
+    parameters
+        Choices of the method.
+    options
+        Mask, places and resources.
+    draw
+        Writes pictures into a directory under a stem and returns them.
+
+    Raises
+    ------
+    InputError
+        The inputs cannot be used, see `open_half_maps`.
+    ClusterError
+        A worker cannot hold both halves.
+    """
+    maps = open_half_maps(half1, half2, options)
+    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        _require_memory(maps.half1.grid, session.executor)
+        sources: dict[str, Source] = {
+            name: volume
+            if volume.random_access
+            else ingest(volume, session.run, name, session.executor)[0]
+            for name, volume in maps.volumes.items()
+        }
+        result = run_directional(
+            sources, maps.half1.grid, session.run, session.executor, parameters
+        )
+        nine, _, one = result.zone_angstrom()
+        if nine > 1.3 * one:
+            session.warn(
+                f"directions differ: nine in ten reach {nine:.2f} A, one in ten {one:.2f} A; look "
+                "at the views that are missing"
+            )
+        directory = session.run.directory
+        files = write_tables(directory, maps.stem, result)
+        files["fsc3d"] = directory / f"{maps.stem}_3dfsc.mrc"
+        write_volume(files["fsc3d"], maps.half1.grid, result)
+        if draw is not None:
+            for path in draw(directory, maps.stem, result):
+                files[f"{path.stem.rsplit('_', 1)[-1]}_{path.suffix.lstrip('.')}"] = path
+        record = _record(session, maps.volumes, maps.half1.grid, parameters, result, files)
+        session.run.write_record(record)
+        return MethodRun(directory=directory, record=record)
+
+
+def _record(
+    session: Session,
+    volumes: Mapping[str, Any],
+    grid: Grid,
+    parameters: DirectionalParameters,
+    result: DirectionalResult,
+    files: Mapping[str, Path],
+) -> dict[str, Any]:
+    return make_record(
+        method=METHOD,
+        grid=grid,
+        inputs=volumes,
+        parameters=asdict(parameters),
+        results={
+            "outputs": {name: path.name for name, path in files.items()},
+            "arrays": {},
+            "histograms": {},
+            "statistics": result.summary(),
+        },
+        warnings=session.warnings,
+        executor=session.executor,
+        stopwatch=session.stopwatch,
+        argv=session.options.argv,
+    )
+
+
+def write_tables(directory: Path, stem: str, result: DirectionalResult) -> dict[str, Path]:
+    """Write directions and shells as CSV and return the paths."""
+    paths = {
+        "directions": directory / f"{stem}_directions.csv",
+        "occupancy": directory / f"{stem}_occupancy.csv",
+    }
+    angles = tilt_and_rotation(result.cones.directions)
+    with paths["directions"].open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["tilt_degrees", "rotation_degrees", "x", "y", "z", "resolution_angstrom"])
+        for (tilt, turn), (z, y, x), value in zip(
+            angles, result.cones.directions, result.resolution_angstrom, strict=True
+        ):
+            text = "" if np.isnan(value) else f"{value:.4g}"
+            writer.writerow([f"{tilt:.3f}", f"{turn:.3f}", *(f"{v:.6f}" for v in (x, y, z)), text])
+    with paths["occupancy"].open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["frequency_per_angstrom", "fsc", "occupancy", "bingham_p"])
+        for row in zip(
+            result.shells.frequency_per_angstrom,
+            result.curve,
+            result.occupancy,
+            result.bingham_p,
+            strict=True,
+        ):
+            writer.writerow([f"{value:.6g}" for value in row])
+    return paths
+
+
+def write_volume(path: Path, grid: Grid, result: DirectionalResult) -> None:
+    """Write the 3D FSC as an MRC file, zero frequency in the middle voxel, plane by plane."""
+    shells, cells = result.shells, result.cones.cells
+    nz, ny, nx = grid.shape
+    table = np.concatenate([result.over_cells, np.zeros((cells.count, 1))], axis=1)
+    ky, kx = (
+        np.fft.fftshift(np.fft.fftfreq(n, a))
+        for n, a in zip((ny, nx), grid.voxel_size_angstrom[1:], strict=True)
+    )
+
+    def planes() -> Any:  # noqa: ANN401 - a generator of (region, values)
+        for z, kz in enumerate(np.fft.fftshift(np.fft.fftfreq(nz, grid.voxel_size_angstrom[0]))):
+            radius = np.sqrt(kz**2 + ky[:, None] ** 2 + kx**2) / shells.width_per_angstrom
+            shell = np.minimum(np.rint(radius).astype(np.intp), shells.count)
+            values: npt.NDArray[np.float32] = table[cells.index(kz, ky[:, None], kx), shell].astype(
+                np.float32
+            )
+            yield (slice(z, z + 1), slice(0, ny), slice(0, nx)), values[None]
+
+    write_mrc(path, grid, None, planes(), label="distres 3D FSC", overwrite=True)
