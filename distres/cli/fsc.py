@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from distres.methods.fsc import FscResult
 
 _PANEL = "FSC"
+_DIRECTIONS = "Directions"
 
 EPILOG = (
     "Examples: [bold]distres fsc run_half1_class001_unfil.mrc -m mask.mrc[/bold] · "
@@ -72,6 +73,18 @@ def fsc(
             rich_help_panel=_PANEL,
         ),
     ] = 1,
+    directional: Annotated[
+        bool,
+        typer.Option(
+            "--directional",
+            help="Measure the FSC by direction instead: conical FSC, occupancy, 3D FSC.",
+            rich_help_panel=_DIRECTIONS,
+        ),
+    ] = False,
+    cone: Annotated[
+        float,
+        typer.Option(help="Half angle of a cone in degrees.", rich_help_panel=_DIRECTIONS),
+    ] = 17.0,
     as_json: shared.AsJson = False,
     cluster: shared.Cluster = "none",
     workers: shared.Workers = None,
@@ -101,6 +114,9 @@ def fsc(
     from distres.methods.fsc_run import run_fsc
 
     start_logging(log_file)
+    if directional:
+        _by_direction(context, half1, half2, threshold, cone, as_json)
+        return
     chosen = FscParameters(
         thresholds=tuple(threshold or (0.143, 0.5)),
         randomise_from_angstrom=randomise_from,
@@ -117,6 +133,52 @@ def fsc(
     done = run_fsc(half1, half2, chosen, options, draw=_draw)
     summary = done.summary()
     typer.echo(json.dumps(summary, indent=2) if as_json else _text(summary))
+
+
+def _by_direction(
+    context: typer.Context,
+    half1: str,
+    half2: str | None,
+    threshold: list[float] | None,
+    cone: float,
+    as_json: bool,
+) -> None:
+    """Run the directional FSC and print what it found."""
+    from distres.errors import UsageError
+    from distres.methods.fsc_directional import DirectionalParameters, compute_directional
+    from distres.report.directionsplot import write_pictures
+
+    if threshold is not None and len(threshold) > 1:
+        raise UsageError("--directional takes one threshold; give --threshold once")
+    done = compute_directional(
+        half1,
+        half2,
+        DirectionalParameters(
+            threshold=threshold[0] if threshold else 0.143, half_angle_degrees=cone
+        ),
+        shared.run_options(context),
+        draw=lambda directory, stem, result: write_pictures(directory, stem, result, title=stem),
+    )
+    if as_json:
+        typer.echo(json.dumps(done.summary(), indent=2))
+        return
+    found = done.record["statistics"]
+    for name in ("finest", "coarsest"):
+        end = found[name]
+        value = end["resolution_angstrom"]
+        text = "none" if value is None else f"{value:.2f} A"
+        typer.echo(
+            f"{name} direction: {text} (tilt {end['tilt_degrees']:.0f}, rotation "
+            f"{end['rotation_degrees']:.0f} degrees)"
+        )
+    zone = found["occupancy_angstrom"]
+    typer.echo(
+        f"directions above the threshold: 90 % to {zone['0.9']:.2f} A, 50 % to "
+        f"{zone['0.5']:.2f} A, 10 % to {zone['0.1']:.2f} A; sphericity {found['sphericity']:.3f}"
+    )
+    for warning in done.record["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"results in {done.directory}")
 
 
 def _draw(directory: "Path", stem: str, result: "FscResult") -> "list[Path]":
