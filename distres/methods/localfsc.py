@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from distres.engine.cluster import Executor
 from distres.engine.jobs import OutputSpec, Source, TileJob
 from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.runner import output, run_job
 from distres.engine.tables import Table
-from distres.engine.tiles import TilePlan
 from distres.io.grid import Grid
 from distres.kernels.bands import Band
 from distres.kernels.localcorrelation import STRIDE
@@ -35,7 +32,7 @@ from distres.methods.localfsc_tiles import (
     curve_tile,
     curves_path,
 )
-from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
+from distres.methods.nearby import tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 
 # Measured on single tiles of 200^3 voxels, which are padded at all faces: 87 and 61.
@@ -219,7 +216,7 @@ def _curve_job(
             "device": parameters.device,
         },
         # A voxel is interpolated from nodes up to two nodes away, which may be the next tile's.
-        tiles=_tiles_near_mask(occupancy, plan, 2**level, margin_vox=2 * STRIDE),
+        tiles=tiles_near(occupancy, plan, factor=2**level, margin_vox=2 * STRIDE),
         bytes_per_voxel=CURVE_BYTES_PER_VOXEL,
     )
 
@@ -258,27 +255,6 @@ def _crossing_job(
             / 2,
             "device": parameters.device,
         },
-        tiles=_tiles_near_mask(occupancy, plan, 1, margin_vox=0),
+        tiles=tiles_near(occupancy, plan),
         bytes_per_voxel=CROSSING_BYTES_PER_VOXEL,
     )
-
-
-def _tiles_near_mask(
-    occupancy: Source | None, plan: TilePlan, factor: int, *, margin_vox: int
-) -> tuple[int, ...] | None:
-    """Return the tiles of a level whose core, grown by a margin, may hold mask; None for all."""
-    if occupancy is None:
-        return None
-    cells = np.asarray(occupancy.read((slice(None),) * 3)) > 0
-    near = []
-    for tile in plan:
-        z, y, x = (
-            slice(
-                max((s.start - margin_vox) * factor, 0) // OCCUPANCY_DIVISOR,
-                -(-(s.stop + margin_vox) * factor // OCCUPANCY_DIVISOR),
-            )
-            for s in tile.core
-        )
-        if cells[z, y, x].any():
-            near.append(tile.index)
-    return tuple(near)
