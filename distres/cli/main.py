@@ -11,6 +11,7 @@ import typer
 from distres import __version__
 from distres.cli import (
     blocres,
+    cluster,
     deblur,
     files,
     fsc,
@@ -64,6 +65,7 @@ for _commands in (
     mask,
     phantom,
     files,
+    cluster,
 ):
     _commands.register(app)
 

@@ -68,7 +68,8 @@ def open_executor(
     ----------
     spec
         ``none`` computes in this process; ``local`` starts worker processes on this machine;
-        ``slurm`` submits them as jobs, as the site's or the user's profile of that name says;
+        ``slurm`` and ``kubernetes`` start them as jobs or pods, as the site's or the user's
+        profile of that name says;
         ``tcp://...`` and ``tls://...`` join a running scheduler; anything else is a profile file
         (TOML, JSON or YAML) with a ``kind``.
     workers
@@ -86,7 +87,7 @@ def open_executor(
     ClusterError
         The place cannot be reached or has no workers.
     """
-    if spec in ("none", "local", "slurm"):
+    if spec in ("none", "local", "slurm", "kubernetes"):
         profile = Profile(kind=spec)
     elif "://" in spec:
         profile = Profile(kind="address", settings={"address": spec})
@@ -211,10 +212,19 @@ def _open_slurm(profile: Profile, watcher: Watcher | None) -> Iterator[Executor]
         yield replace(executor, watcher=watcher)
 
 
+@contextmanager
+def _open_kubernetes(profile: Profile, watcher: Watcher | None) -> Iterator[Executor]:
+    from distres.engine.kubernetes import open_kubernetes
+
+    with open_kubernetes(profile) as executor:
+        yield replace(executor, watcher=watcher)
+
+
 # Kinds of places by the name a profile uses. Schedulers of computing centres are added here.
 FACTORIES: dict[str, Factory] = {
     "none": _open_none,
     "local": _open_local,
     "address": _open_address,
     "slurm": _open_slurm,
+    "kubernetes": _open_kubernetes,
 }

@@ -1,7 +1,9 @@
 """What a computing centre sets up once: profiles by name, and the environment of its workers."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from distres.engine.profiles import Profile, read_profile
 from distres.errors import UsageError
@@ -57,3 +59,13 @@ def worker_environment() -> dict[str, str]:
         if not name.startswith("distributed.scheduler")
     }
     return {**found, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def describe_workers(client: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield a line for each worker that is connected."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    for worker in sorted(workers, key=lambda entry: str(entry["name"])):
+        yield (
+            f"worker {worker['name']}: host {worker['host']}, {worker['nthreads']} thread, memory "
+            f"{worker['memory_limit'] / 1e9:.1f} GB, resources {worker['resources'] or 'none'}"
+        )
