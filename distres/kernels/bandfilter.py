@@ -104,19 +104,21 @@ class HalfBlocks:
         return first, second
 
     def _inverse(self, spectrum: torch.Tensor, response: torch.Tensor, size: Int3) -> torch.Tensor:
+        # Complex times real as pairs of reals: several times faster than torch's own mixed product.
+        pairs, factors = torch.view_as_real(spectrum), response[..., None]
         if size == self.padded:
-            return irfftn(spectrum * response, size)
-        cut = torch.zeros_like(response, dtype=spectrum.dtype)
+            return irfftn(torch.view_as_complex(pairs * factors), size)
+        cut = pairs.new_zeros((*response.shape, 2))
         nx = size[2] // 2
         for z_to, z_from in _kept(size[0], self.padded[0]):
             for y_to, y_from in _kept(size[1], self.padded[1]):
                 torch.mul(
-                    spectrum[z_from, y_from, :nx],
-                    response[z_to, y_to, :nx],
+                    pairs[z_from, y_from, :nx],
+                    factors[z_to, y_to, :nx],
                     out=cut[z_to, y_to, :nx],
                 )
         cut *= float(np.prod(size) / np.prod(self.padded))
-        return irfftn(cut, size)
+        return irfftn(torch.view_as_complex(cut), size)
 
     def _response(self, band: Band, size: Int3) -> torch.Tensor:
         z, y, x = (s * p / n for s, p, n in zip(self.spacing, self.padded, size, strict=True))

@@ -271,15 +271,20 @@ def _answer(
     """Fill the resolution and the flags of one threshold from crossing frequencies."""
     low, high = parameters["range_per_angstrom"]
     nyquist = parameters["bands"][0]["nyquist"]
-    known = np.isfinite(frequency)
-    with np.errstate(invalid="ignore"):
-        beyond = (frequency > high * (1 + 1e-6)) | (frequency < low * (1 - 1e-6))
-        ends = (frequency >= nyquist * (1 - 1e-5)) & (high >= nyquist * (1 - 1e-5))
-        limited = np.where(ends, np.float32(high), np.clip(frequency, low, high))
-        border = faces_angstrom * limited < parameters["border_wavelengths"]
-    bits = np.where(known, 0, FLAG_NEVER_ABOVE).astype(np.uint8)
-    bits |= np.where(known & ends, FLAG_NYQUIST, 0).astype(np.uint8)
-    bits |= np.where(known & border, FLAG_BORDER, 0).astype(np.uint8)
-    bits |= np.where(known & beyond, FLAG_RANGE_END, 0).astype(np.uint8)
-    locres[...] = np.where(inside & known, 1 / limited, np.nan)
-    flags[...] = np.where(inside, bits, FLAG_OUTSIDE)
+    found, faces = frequency[inside], faces_angstrom[inside]
+    known = np.isfinite(found)
+    # Comparisons with NaN are false, as they should be.
+    beyond = (found > high * (1 + 1e-6)) | (found < low * (1 - 1e-6))
+    ends = (found >= nyquist * (1 - 1e-5)) & (high >= nyquist * (1 - 1e-5))
+    limited = np.where(ends, np.float32(high), np.clip(found, low, high))
+    border = faces * limited < parameters["border_wavelengths"]
+    bits = np.zeros(found.shape, np.uint8)
+    for is_so, bit in (
+        (~known, FLAG_NEVER_ABOVE),
+        (ends, FLAG_NYQUIST),
+        (border, FLAG_BORDER),
+        (beyond, FLAG_RANGE_END),
+    ):
+        bits |= is_so * np.uint8(bit)
+    locres[inside] = 1 / limited
+    flags[inside] = bits
