@@ -176,20 +176,35 @@ def _windows(tile: Tile, edges: tuple[int, int, int], block: npt.NDArray[Any]) -
 
 
 def statistic_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Compute the statistic of one wavelength, keep its places, count those still undecided."""
+    """Compute one wavelength's statistic where nothing finer was found; keep and count places."""
     tile, scale = inputs.tile, parameters["scale"]
-    inside = _inside(inputs, parameters)
+    left = _inside(inputs, parameters) & ~_called(inputs, parameters["decided"])
     places = np.zeros(tile.core_shape, np.uint16)
-    if inside.any():
+    if left.any():
+        box = _bounds(left)
         s = sinusoid_of(parameters, parameters["wavelengths"][scale])
         block = np.pad(inputs.block("mean"), tile.missing, mode="reflect")
-        gain = fit_gain(_tensor(block, parameters), s).cpu().numpy()
-        variance = parameters["variances"][scale] * _noise_level(inputs, tile.core, parameters)
-        places = TailBins(first=parameters["first"]).place(gain / variance.astype(np.float32))
-        places[~inside] = 0
-    left = inside & ~_called(inputs, parameters["decided"])
+        # The padded block begins one radius before the core.
+        wide = tuple(slice(b.start, b.stop + 2 * r) for b, r in zip(box, s.radius, strict=True))
+        gain = fit_gain(_tensor(block[wide], parameters), s).cpu().numpy()
+        region = [
+            slice(c.start + b.start, c.start + b.stop) for c, b in zip(tile.core, box, strict=True)
+        ]
+        variance = parameters["variances"][scale] * _noise_level(inputs, region, parameters)
+        found = TailBins(first=parameters["first"]).place(gain / variance.astype(np.float32))
+        places[box] = np.where(left[box], found, 0)
     row = {"counts": count_places(places[left]), "tested": np.int64(left.sum())}
     return TileResult(arrays={places_path(scale): places}, row=row)
+
+
+def _bounds(chosen: Bool) -> tuple[slice, slice, slice]:
+    """Return the smallest box that holds all true voxels."""
+    parts = []
+    for axis in range(3):
+        other = tuple(a for a in range(3) if a != axis)
+        line = np.flatnonzero(chosen.any(axis=other))
+        parts.append(slice(int(line[0]), int(line[-1]) + 1))
+    return parts[0], parts[1], parts[2]
 
 
 def _called(inputs: TileInputs, decided: Sequence[int | None]) -> Bool:
