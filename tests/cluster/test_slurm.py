@@ -421,3 +421,41 @@ def test_jobs_of_a_client_that_was_killed_end_by_themselves(tmp_path, site):
         client.wait()
     assert queued()
     until(lambda: not queued(), 90)
+
+
+def distres_of_tests(*arguments, **settings):
+    program = Path(sys.executable).parent / "distres"
+    return subprocess.run(
+        [program, *map(str, arguments)], capture_output=True, text=True, timeout=120, **settings
+    )
+
+
+@mark_real
+def test_a_site_is_checked_by_one_command(site, tmp_path):
+    checked = distres_of_tests("cluster", "check", "--cluster", site(), "-j", "1", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "slurm: 1 workers of 700000000 bytes" in checked.stdout
+    assert f"sees {tmp_path} and has this version" in checked.stdout
+    assert not queued()
+
+
+@mark_real
+@pytest.mark.parametrize("name", ["one_job", "client"])
+def test_the_scripts_for_users_complete_a_run(slurm, site, tmp_path, name):
+    deploy = Path(__file__).resolve().parents[2] / "deploy" / "slurm"
+    distres_of_tests("phantom", "blob", "--shape", "32", "--seed", "3", "-o", tmp_path / "in")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DISTRES_CLUSTER": site(),
+        "DISTRES_MEMORY": "700MB",
+        "DISTRES_COMMAND": "mask",
+    }
+    size = ["--ntasks=2", "--mem-per-cpu=1500M"] if name == "one_job" else ["--mem=1500M"]
+    command = ["sbatch", "--time=5", *size, deploy / f"{name}.sbatch"]
+    run = ["in/blob_half1.mrc", "in/blob_half2.mrc", "--output", "run"]
+    subprocess.run([*command, *run], env=environment, cwd=tmp_path, check=True, timeout=60)
+    until(lambda: not queued(), 150)
+    log = "\n".join(file.read_text() for file in tmp_path.glob("distres-*.log"))
+    assert list((tmp_path / "run").glob("*mask*.mrc")), log
+    assert not list(tmp_path.glob(".distres-*"))
