@@ -32,45 +32,53 @@ def main() -> None:
         "--relion-seconds",
         type=float,
         nargs="+",
-        help="CPU seconds measured before, one an edge: RELION is not run again",
+        metavar="USER SYSTEM",
+        help="CPU seconds measured before, two an edge: RELION is not run again",
     )
     parser.add_argument("--nice", type=int, default=0, help="niceness of RELION")
     options = parser.parse_args()
-    known = options.relion_seconds or [None] * len(options.edges)
-    if len(known) != len(options.edges):
-        parser.error(f"{len(options.edges)} edges need as many --relion-seconds, not {len(known)}")
+    flat = options.relion_seconds or [None] * 2 * len(options.edges)
+    if len(flat) != 2 * len(options.edges):
+        parser.error(f"{len(options.edges)} edges need two --relion-seconds each, not {len(flat)}")
+    known = zip(flat[::2], flat[1::2], strict=True)
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or Path(place)
         unit, base = unit_seconds(), startup(folder)
         print(f"u = {unit:.4f} s; start-up {base.cpu_seconds:.2f} s of CPU\n", flush=True)
         rows = []
-        for edge, seconds in zip(options.edges, known, strict=True):
+        for edge, (user, system) in zip(options.edges, known, strict=True):
             volumes = make_blob(folder, edge)
             ours = measure(localfsc(volumes, folder / f"run{edge}"))
             print(f"distres {edge}^3: {ours.cpu_seconds:.2f} s", flush=True)
             compare(folder / f"run{edge}", volumes, "0.143")
-            if seconds is None:
+            if user is None:
                 theirs, points = relion(folder, volumes, options.relion, options.nice)
-                seconds = theirs.cpu_seconds
+                user, system = theirs.user_seconds, theirs.system_seconds
                 print(
                     f"RELION {edge}^3: {theirs.user_seconds:.1f} s user, "
                     f"{theirs.system_seconds:.1f} s system, {points} points, "
                     f"{theirs.peak_bytes / 1e6:.0f} MB",
                     flush=True,
                 )
-            rows.append(row(edge, seconds, ours, base, unit))
-    heads = ["volume", "RELION CPU s (u)", "distres CPU s (u)", "with start-up", "ratio"]
+            rows.append(row(edge, user, system, ours, base, unit))
+    heads = [
+        *("volume", "RELION CPU s (u)", "distres CPU s (u)", "with start-up"),
+        *("ratio", "ratio of user time"),
+    ]
     print("\n" + table(rows, heads))
 
 
-def row(edge: int, theirs: float, ours: Cost, base: Cost, unit: float) -> list[str]:
+def row(edge: int, user: float, system: float, ours: Cost, base: Cost, unit: float) -> list[str]:
     own = ours.cpu_seconds - base.cpu_seconds
+    own_user = ours.user_seconds - base.user_seconds
+    theirs = user + system
     return [
         f"{edge}^3",
         f"{theirs:.0f} ({theirs / unit:.0f})",
         f"{own:.2f} ({own / unit:.0f})",
         f"{ours.cpu_seconds:.2f}",
         f"{theirs / own:.0f}",
+        f"{user / own_user:.0f}",
     ]
 
 
