@@ -85,9 +85,9 @@ Step = Annotated[float | None, typer.Option(help="Step of the resolutions tested
 Cluster = Annotated[
     str,
     typer.Option(
-        metavar="none|local|tcp://...|FILE",
-        help="Where tiles are computed: in this process, on local workers, on a Dask scheduler, "
-        "or as a profile file says.",
+        metavar="none|local|slurm|kubernetes|tcp://...|FILE",
+        help="Where tiles are computed: in this process, on local workers, on a site's cluster, on "
+        "a Dask scheduler, or as a profile file says.",
         rich_help_panel=_PLACE,
     ),
 ]
