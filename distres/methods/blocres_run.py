@@ -11,12 +11,12 @@ from distres.io.omezarr import OWN, OmeZarrVolume
 from distres.io.volume import Grid, VolumeLike
 from distres.methods.blocres import BOX_PER_RESOLUTION, BlocresParameters, run_blocres
 from distres.methods.bring import bring_mask
-from distres.methods.fsc import FscParameters, compute_fsc
+from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
-from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
+from distres.methods.session import open_half_maps, open_session
 
 METHOD = "blocres"
 
@@ -50,7 +50,7 @@ def compute_blocres(
     maps = open_half_maps(half1, half2, options)
     grid = maps.half1.grid
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        global_angstrom = _global_resolution(session, maps)
+        global_angstrom = judge_halves(session, maps)
         if parameters.box_angstrom is None and parameters.box_vox is None:
             parameters = replace(parameters, box_angstrom=_default_box(global_angstrom, grid))
         parameters.resolved(grid)
@@ -89,25 +89,6 @@ def compute_blocres(
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
-
-
-def _global_resolution(session: Session, maps: HalfMaps) -> float | None:
-    """Measure the global FSC; what it finds wrong with the halves becomes the run's warnings."""
-    result = compute_fsc(
-        maps.half1,
-        maps.half2,
-        maps.mask,
-        FscParameters(),
-        session.run,
-        session.executor,
-        tile_vox=session.options.tile_vox,
-    )
-    for finding in result.findings:
-        session.warn(finding.message)
-    headline = result.headline
-    if headline.resolution_angstrom is None and headline.state != "never above":
-        return float(1 / result.shells.nyquist_per_angstrom)
-    return headline.resolution_angstrom
 
 
 def _default_box(global_angstrom: float | None, grid: Grid) -> float:

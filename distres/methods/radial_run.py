@@ -10,6 +10,7 @@ import numpy as np
 from distres.io.volume import VolumeLike
 from distres.methods.blocres_run import METHOD
 from distres.methods.bring import bring_mask
+from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
@@ -55,6 +56,7 @@ def compute_radial(
     grid = maps.half1.grid
     wanted = 1 + max(band.level for band in parameters.bands(grid, MOST_LEVELS))
     with open_session(options, default_output=f"{maps.stem}_{METHOD}_radial") as session:
+        judge_halves(session, maps)
         levels = wanted if maps.mask is not None else max(wanted, search_level(grid.shape) + 1)
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from distres.io.volume import VolumeLike
 from distres.methods.bring import bring_mask
+from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
@@ -48,6 +49,8 @@ def compute_resmap(
     grid = maps.half1.grid
     parameters.wavelengths(grid)
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        if not isinstance(maps, Map):
+            judge_halves(session, maps)
         levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
         pyramids = {
             name: ingest(volume, session.run, name, session.executor, levels)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from distres.io.volume import VolumeLike
 from distres.methods.blocres_run import METHOD
 from distres.methods.bring import bring_mask
+from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
@@ -43,6 +44,7 @@ def compute_spheres(
     grid = maps.half1.grid
     parameters.resolved(grid)
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        judge_halves(session, maps)
         levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
