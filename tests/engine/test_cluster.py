@@ -38,7 +38,10 @@ def test_a_profile_may_be_toml_json_or_yaml(tmp_path, name, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('kind = "moon"', "kind 'moon' is unknown; use one of address, kubernetes, local, none, slurm"),
+        (
+            'kind = "moon"',
+            "kind 'moon' is unknown; use one of address, kubernetes, local, none, slurm",
+        ),
         ("workers = 2", 'needs a line like kind = "local"'),
         ('kind = "none"\nqueue = "gpu"', "does not know 'queue'"),
         ('kind = "none"\nworkers = 0', "1 or more, not 0"),
