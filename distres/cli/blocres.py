@@ -1,5 +1,6 @@
 """The command `distres blocres`."""
 
+import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,6 +132,7 @@ def blocres(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,
@@ -146,11 +148,14 @@ def blocres(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
+    from distres.errors import UsageError
+    from distres.methods import blocres_run
     from distres.methods.blocres import BlocresParameters
-    from distres.methods.blocres_run import compute_blocres
 
     start_logging(log_file)
     options = shared.run_options(context)
+    if dry_run and (shell is not None or compat is Compat.relion):
+        raise UsageError("--dry-run plans boxes; it is not made for --shell and --compat relion")
     if shell is not None:
         from distres.methods.radial import RadialParameters
         from distres.methods.radial_run import compute_radial
@@ -192,7 +197,12 @@ def blocres(
         compat=None if compat is None else compat.value,
         device=device,
     )
-    show_run(compute_blocres(half1, half2, chosen, options), pictures=pictures, as_json=as_json)
+    if dry_run:
+        estimate = blocres_run.dry_run(half1, half2, chosen, options)
+        typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
+        return
+    done = blocres_run.compute_blocres(half1, half2, chosen, options)
+    show_run(done, pictures=pictures, as_json=as_json)
 
 
 def _draw_radial(directory: "Path", stem: str, result: "RadialResult") -> "list[Path]":

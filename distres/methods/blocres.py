@@ -32,6 +32,7 @@ from distres.methods.blocres_tiles import (
 )
 from distres.methods.nearby import tiles_near
 from distres.methods.products import FLAG_OUTSIDE
+from distres.methods.trial import StandIn, WholeNumbers
 
 # Boxes this many times the global resolution: smaller ones hold too few coefficients, larger ones
 # smear (the rule of thumb of the Bsoft page is 5 to 7).
@@ -203,7 +204,8 @@ def run_blocres(
         settings["means"] = [float(m) for m in means]
     first = _node_job(half1, half2, grid, settings, _planning(run, executor, tile), mask, occupancy)
     tables = {first.name: run_job(first, run=run, executor=executor)}
-    last = _voxel_job(run, grid, settings, _planning(run, executor, tile), mask, occupancy)
+    nodes: dict[str, Source] = {"nodes": output(run, NODES), "node_flags": output(run, NODE_FLAGS)}
+    last = _voxel_job(nodes, grid, settings, _planning(run, executor, tile), mask, occupancy)
     tables[last.name] = run_job(last, run=run, executor=executor)
     return BlocresResult(
         locres=LOCRES,
@@ -214,7 +216,28 @@ def run_blocres(
     )
 
 
-def _planning(run: Run, executor: Executor, tile: int | None) -> dict[str, Any]:
+def planned_jobs(
+    half1: Source,
+    half2: Source,
+    grid: Grid,
+    executor: Executor,
+    parameters: BlocresParameters,
+    *,
+    tile: int | None = None,
+) -> list[TileJob]:
+    """Return both passes, with noise in the place of what the first makes: for a dry run."""
+    settings = parameters.resolved(grid)
+    shape = tuple(-(-n // settings["step_vox"]) for n in grid.shape)
+    stand_in = StandIn(shape=(len(parameters.thresholds), *shape))
+    nodes: dict[str, Source] = {"nodes": stand_in, "node_flags": WholeNumbers(shape=stand_in.shape)}
+    planning = _planning(None, executor, tile)
+    return [
+        _node_job(half1, half2, grid, settings, planning, None, None),
+        _voxel_job(nodes, grid, settings, planning, None, None),
+    ]
+
+
+def _planning(run: Run | None, executor: Executor, tile: int | None) -> dict[str, Any]:
     return {
         "memory_bytes": executor.memory_bytes,
         "workers": executor.workers,
@@ -257,7 +280,7 @@ def _node_job(
 
 
 def _voxel_job(
-    run: Run,
+    nodes: dict[str, Source],
     grid: Grid,
     settings: dict[str, Any],
     planning: dict[str, Any],
@@ -266,12 +289,11 @@ def _voxel_job(
 ) -> TileJob:
     plan = plan_tiles(grid.shape, halo=(0, 0, 0), bytes_per_voxel=VOXEL_BYTES_PER_VOXEL, **planning)
     lead = (len(settings["thresholds"]),)
-    inputs: dict[str, Source] = {"nodes": output(run, NODES), "node_flags": output(run, NODE_FLAGS)}
     return TileJob(
         name="blocres voxels",
         plan=plan,
         function=voxel_tile,
-        inputs=inputs | ({} if mask is None else {"mask": mask}),
+        inputs=nodes | ({} if mask is None else {"mask": mask}),
         outputs={
             LOCRES: OutputSpec(lead=lead),
             FLAGS: OutputSpec(dtype="uint8", lead=lead, fill_value=FLAG_OUTSIDE),

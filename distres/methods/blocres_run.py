@@ -9,14 +9,20 @@ from distres.engine.jobs import Source, ZarrSource
 from distres.errors import UsageError
 from distres.io.omezarr import OWN, OmeZarrVolume
 from distres.io.volume import Grid, VolumeLike
-from distres.methods.blocres import BOX_PER_RESOLUTION, BlocresParameters, run_blocres
+from distres.methods.blocres import (
+    BOX_PER_RESOLUTION,
+    BlocresParameters,
+    planned_jobs,
+    run_blocres,
+)
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.pyramid import ingest
+from distres.methods.pyramid import copy_job, ingest
 from distres.methods.session import open_half_maps, open_session
+from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
 
 METHOD = "blocres"
 
@@ -89,6 +95,35 @@ def compute_blocres(
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
+
+
+def dry_run(
+    half1: VolumeLike,
+    half2: VolumeLike | None,
+    parameters: BlocresParameters,
+    options: RunOptions,
+) -> ChainEstimate:
+    """Say what a run would take, as if all voxels were in the mask.
+
+    Raises
+    ------
+    UsageError
+        No box is given: it would follow from the global FSC, which a dry run does not compute.
+    """
+    if parameters.box_angstrom is None and parameters.box_vox is None:
+        raise UsageError("a dry run does not measure the global resolution; give --box")
+    maps = open_half_maps(half1, half2, options)
+    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
+        copies = [
+            copy_job(volume, f"inputs/{name}/0", executor=session.executor, outputs=True)
+            for name, volume in (("half1", maps.half1), ("half2", maps.half2))
+            if volume.random_access
+        ]
+        noise = StandIn(shape=maps.half1.shape)
+        passes = planned_jobs(
+            noise, noise, maps.half1.grid, session.executor, parameters, tile=options.tile_vox
+        )
+        return estimate_chain([*copies, *passes], session.executor)
 
 
 def _default_box(global_angstrom: float | None, grid: Grid) -> float:

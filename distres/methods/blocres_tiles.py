@@ -191,7 +191,7 @@ def voxel_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     locres = np.full((len(frequencies), *tile.core_shape), np.nan, np.float32)
     flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
     for place, (frequency, bits) in enumerate(zip(frequencies, node_flags, strict=True)):
-        known = np.isfinite(frequency)
+        known = np.isfinite(frequency) & (frequency > 0)
         weight = _between(known.astype(np.float32), matrices)
         logarithm = _between(np.log(np.where(known, frequency, 1)), matrices)
         at_end = _between(((bits & FLAG_NYQUIST) != 0).astype(np.float32), matrices)

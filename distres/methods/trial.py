@@ -30,6 +30,24 @@ class StandIn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeNumbers:
+    """Zeros in the shape of an array of flags or counts that an earlier job will make."""
+
+    shape: tuple[int, ...]
+    dtype: str = "uint8"
+
+    def read(self, region: tuple[slice, ...]) -> Array:
+        """Return zeros for a region of the last axes; leading axes are whole."""
+        sizes = (s.indices(n) for s, n in zip(region, self.shape[-len(region) :], strict=True))
+        shape = (*self.shape[: -len(region)], *(len(range(*size)) for size in sizes))
+        return np.zeros(shape, self.dtype)
+
+    def identity(self) -> dict[str, Json]:
+        """Say that it is no data."""
+        return {"kind": "zeros", "shape": list(self.shape), "dtype": self.dtype}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainEstimate:
     """What a chain of jobs would cost, job by job and in all."""
 
