@@ -7,6 +7,7 @@ grid that holds it: the spectrum is cropped to the band before the inverse trans
 Both halves are whitened on the way: divided by the root of the radial power of their difference.
 Whatever isotropic filter was applied to both (sharpening by a B-factor, say) then cancels, and
 inside a band the signal-to-noise ratio is averaged with known weights, whatever the noise's colour.
+Shells that a filter has emptied are left out, and a band knows what share of it they are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,8 +33,10 @@ TAPER_VOX = 12
 # adds a few percent of variance to a windowed average and no bias.
 SAMPLES_PER_PERIOD = 2.3
 NOISE_BINS = 128
-# Least noise power of a shell, as a share of the strongest shell's.
-QUIETEST = 1e-8
+# Shells whose noise is less than this share of the strongest shell's within an octave below them
+# were emptied by a filter: no noise falls as steeply by itself. Reflection and fading carry a
+# hundredth of that from shell to shell, which whitening then leaves below the noise.
+QUIETEST = 1e-4
 _RADIAL_BINS = 8192
 # Planes at a time where temporary arrays would otherwise double the memory.
 _SLAB = 16
@@ -48,7 +51,8 @@ class HalfBlocks:
     spectra
         Two (z, y, x // 2 + 1) complex arrays of the padded block.
     noise
-        Power of the half difference on `NOISE_BINS` equal steps of frequency up to the corner.
+        Power of the half difference on `NOISE_BINS` equal steps of frequency up to the corner;
+        infinite where there is none.
     shape
         Voxels of the block (z, y, x).
     padded
@@ -76,12 +80,12 @@ class HalfBlocks:
         either half is lost.
         """
         before, padded = padding(half1.shape, faces)
-        first, second = (
-            rfftn(_continued(_unit_power(half), before, padded)) for half in (half1, half2)
-        )
+        half1, half2 = _unit_power(half1), _unit_power(half2)
+        noise = _noise_power(half1 - half2, padded, spacing)
+        first, second = (rfftn(_continued(half, before, padded)) for half in (half1, half2))
         return cls(
             spectra=(first, second),
-            noise=_noise_power(first, second, padded, spacing),
+            noise=noise,
             shape=_int3(half1.shape),
             padded=padded,
             before=before,
@@ -95,6 +99,17 @@ class HalfBlocks:
             density = SAMPLES_PER_PERIOD * band.top * s
             sizes.append(fast_even(ceil(density * n)) if density < 0.9 else n)
         return _int3(min(size, n) for size, n in zip(sizes, self.padded, strict=True))
+
+    def share(self, band: Band) -> float:
+        """Return the share of a band, in power of white noise, that no filter has emptied.
+
+        It is 0 when the band's own centre is empty: what is left speaks of other frequencies.
+        """
+        if not np.isfinite(self._noise_at(np.array([band.centre]))).all():
+            return 0.0
+        k = np.linspace(band.bottom, band.top, 513)
+        weight = band.response(k) ** 2 * k**2
+        return float(weight[np.isfinite(self._noise_at(k))].sum() / weight.sum())
 
     def filtered(self, band: Band) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both halves seen through a band, sampled on `grid(band)`."""
@@ -124,11 +139,15 @@ class HalfBlocks:
         z, y, x = (s * p / n for s, p, n in zip(self.spacing, self.padded, size, strict=True))
         bins, top = _radial_bins(size, (z, y, x), str(self.spectra[0].device))
         k = np.linspace(0, top, _RADIAL_BINS)
-        steps = np.linspace(0, _corner(self.spacing), NOISE_BINS)
-        # The table is smooth in log frequency only beyond its first steps, where no band reaches.
-        white = band.response(k) / np.sqrt(np.interp(k, steps, self.noise))
+        white = band.response(k) / np.sqrt(self._noise_at(k))
         lookup = torch.from_numpy(white.astype(np.float32)).to(bins.device)
         return lookup.index_select(0, bins.view(-1)).view(bins.shape)
+
+    def _noise_at(self, frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        steps = (np.arange(NOISE_BINS) + 0.5) * (_corner(self.spacing) / NOISE_BINS)
+        nearest = np.clip((frequency / steps[0] / 2).astype(int), 0, NOISE_BINS - 1)
+        power = np.exp(np.interp(frequency, steps, np.log(self.noise)))
+        return np.where(np.isfinite(self.noise[nearest]) & ~np.isnan(power), power, np.inf)
 
 
 def _unit_power(half: torch.Tensor) -> torch.Tensor:
@@ -139,29 +158,74 @@ def _unit_power(half: torch.Tensor) -> torch.Tensor:
 
 
 def _noise_power(
-    first: torch.Tensor, second: torch.Tensor, padded: Int3, spacing: Float3
+    difference: torch.Tensor, padded: Int3, spacing: Float3
 ) -> npt.NDArray[np.float64]:
-    """Return the radial power of the half difference, in units of the halves' mean power."""
-    bins, _ = _radial_bins(padded, spacing, str(first.device))
-    total = torch.zeros(NOISE_BINS, dtype=torch.float64, device=first.device)
+    """Return the radial power of the half difference, in units of the halves' mean power.
+
+    A raised cosine over the block keeps what is strong in one shell out of the others.
+    """
+    for axis, n in enumerate(difference.shape):
+        hann = np.sin(np.pi * (np.arange(n) + 0.5) / n).astype(np.float32) ** 2
+        window = torch.from_numpy(hann * np.float32(np.sqrt(8 / 3))).to(difference.device)
+        difference = difference * window.view(-1, *[1] * (2 - axis))
+    voxels = difference.numel()
+    wide = difference.new_zeros(padded)
+    wide[tuple(slice(0, n) for n in difference.shape)] = difference
+    mean = _radial_mean(rfftn(wide), padded, spacing) / voxels
+    # Corners beyond Nyquist belong to no band.
+    used = int(0.5 / max(spacing) / _corner(spacing) * NOISE_BINS) + 1
+    mean[used:] = mean[used - 1]
+    if mean.max() == 0:
+        return np.ones(NOISE_BINS)
+    return _smoothed(_emptied_to_infinity(mean))
+
+
+def _smoothed(noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Average the log power over a tenth of the frequency on either side, empty shells apart.
+
+    What single shells scatter would differ from tile to tile, and colour is all we want.
+    """
+    known = np.isfinite(noise)
+    summed = np.concatenate(
+        [[0.0], np.cumsum(np.log(noise, where=known, out=np.zeros_like(noise)))]
+    )
+    counted = np.concatenate([[0], np.cumsum(known)])
+    shell = np.arange(len(noise))
+    reach = 1 + shell // 10
+    low, high = np.maximum(shell - reach, 0), np.minimum(shell + reach + 1, len(noise))
+    mean = (summed[high] - summed[low]) / np.maximum(counted[high] - counted[low], 1)
+    return np.where(known, np.exp(mean), np.inf)
+
+
+def _emptied_to_infinity(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    noise = mean.copy()
+    last = int(np.argmax(mean > 0))
+    noise[:last] = mean[last]
+    for shell in range(last + 1, len(mean)):
+        octave = noise[last // 2 : last + 1]
+        if mean[shell] > QUIETEST * octave[np.isfinite(octave)].max():
+            last = shell
+        else:
+            noise[shell] = np.inf
+    return noise
+
+
+def _radial_mean(spectrum: torch.Tensor, padded: Int3, spacing: Float3) -> npt.NDArray[np.float64]:
+    """Return the mean power of `NOISE_BINS` shells, empty shells taken from their neighbours."""
+    bins, _ = _radial_bins(padded, spacing, str(spectrum.device))
+    total = torch.zeros(NOISE_BINS, dtype=torch.float64, device=spectrum.device)
     count = torch.zeros_like(total)
     for z in range(0, padded[0], _SLAB):
         shell = torch.div(
             bins[z : z + _SLAB].reshape(-1), _RADIAL_BINS // NOISE_BINS, rounding_mode="floor"
         )
-        power = (first[z : z + _SLAB] - second[z : z + _SLAB]).abs().square_().view(-1)
+        power = spectrum[z : z + _SLAB].abs().square_().view(-1)
         total.index_add_(0, shell, power.to(torch.float64))
         count.index_add_(0, shell, torch.ones_like(power, dtype=torch.float64))
-    mean = (total / count.clamp_(min=1)).cpu().numpy() / float(np.prod(padded))
-    # Corners beyond Nyquist belong to no band.
-    used = int(0.5 / max(spacing) / _corner(spacing) * NOISE_BINS) + 1
-    found = np.flatnonzero(mean[:used] > 0)
-    if found.size == 0:
-        return np.ones(NOISE_BINS)
-    logs = np.interp(np.arange(NOISE_BINS), found, np.log(mean[found]))
-    # Shells that somebody's filter emptied are not blown up to the level of the others.
-    power_of: npt.NDArray[np.float64] = np.exp(np.maximum(logs, logs.max() + np.log(QUIETEST)))
-    return power_of
+    known = torch.nonzero(count).view(-1).cpu().numpy()
+    mean = (total[known] / count[known]).cpu().numpy()
+    filled: npt.NDArray[np.float64] = np.interp(np.arange(NOISE_BINS), known, mean)
+    return filled
 
 
 def fast_even(n: int) -> int:

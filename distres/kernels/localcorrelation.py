@@ -114,12 +114,13 @@ def correlation_curves(
     indices.
     """
     nodes = tuple(-(-n // STRIDE) for n in half1.shape)
-    curves = half1.new_empty((len(bands), *nodes))
+    curves = half1.new_zeros((len(bands), *nodes))
     halves = HalfBlocks.of(half1, half2, spacing, faces)
     # Where the caller keeps no reference, the blocks' memory is free from here on.
     del half1, half2
     for place, band in enumerate(bands):
-        curves[place] = _band_correlation(halves, band, windows)
+        if halves.share(band) > 0:
+            curves[place] = _band_correlation(halves, band, windows)
     return curves
 
 
@@ -127,7 +128,9 @@ def _band_correlation(halves: HalfBlocks, band: Band, windows: Windows) -> torch
     spacing = halves.spacing
     power, average, noise = windows.radii(band, max(spacing))
     m2, d2 = _local_powers(halves, band, power, noise)
-    c = m2.sub(d2).div_(m2.add_(d2))
+    # Shells that a filter has emptied lost their noise with their signal: it is put back.
+    signal = m2.sub_(d2)
+    c = signal.div(signal.add(d2, alpha=2 / halves.share(band)).clamp_(min=_FLOOR)).clamp_(-1, 1)
     # To first order in 1/n, the chi-square fluctuations of m^2 and d^2 shift the ratio by these.
     n_m = independent_coefficients(band, (power,))
     n_d = independent_coefficients(band, (power, noise))

@@ -177,3 +177,37 @@ def test_a_filter_applied_to_both_halves_does_not_matter() -> None:
         # Faces are continued by reflection, which an even filter commutes with but for its reach.
         difference = (curves(*filtered) - curves(first, second))[:, 12:-12, 12:-12, 12:-12]
         assert difference.abs().mean() < 0.01
+
+
+def test_frequencies_that_a_filter_took_from_both_halves_do_not_correlate() -> None:
+    first, second = halves((80, 80, 80), 3.0)
+    k = np.sqrt(
+        sum(
+            np.meshgrid(
+                *(np.fft.fftfreq(n) ** 2 for n in (80, 80)), np.fft.rfftfreq(80) ** 2, indexing="ij"
+            )
+        )
+    )
+    kept = torch.from_numpy(k < 0.3)
+    cut = [torch.fft.irfftn(torch.fft.rfftn(h) * kept, s=h.shape).float() for h in (first, second)]
+    c = curves(*cut)
+    centres = np.array([band.centre for band in BANDS])
+    # Shells of the noise spectrum are 0.007 wide, and the filter's edge spreads over a few.
+    assert (c[torch.from_numpy(centres > 0.33)] == 0).all()
+    assert (c[torch.from_numpy(centres < 0.2)].mean(dim=(1, 2, 3)) > 0.85).all()
+
+
+def test_noise_that_rises_steeply_is_no_filter() -> None:
+    first, second = halves((64, 64, 64), 2.0)
+    k2 = sum(
+        np.meshgrid(
+            *(np.fft.fftfreq(n) ** 2 for n in (64, 64)), np.fft.rfftfreq(64) ** 2, indexing="ij"
+        )
+    )
+    sharpen = torch.from_numpy(np.exp(25 * np.minimum(k2, 0.25)))
+    sharp = [
+        torch.fft.irfftn(torch.fft.rfftn(h) * sharpen, s=h.shape).float() for h in (first, second)
+    ]
+    # 0.8 everywhere; high frequencies are 500 times amplified and leak a little at the faces.
+    inner = curves(*sharp)[:, 10:-10, 10:-10, 10:-10]
+    assert inner.mean(dim=(1, 2, 3)).min() > 0.65
