@@ -34,16 +34,20 @@ from distres.kernels.noise_threshold import (
     BINS,
     Counts,
     amplitude_histogram,
-    independent_values,
 )
 from distres.kernels.resample import HALVING_PASS_FREQ_VOX
 from distres.kernels.sweep import SweepState
+from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
 
 RAMP_VOX = 0.04
 FACE_RAMP_VOX = 0.05
 HALO_VOX = 32
 TAPER_VOX = 12
+CELL_VOX = 8
+# A smoothed amplitude has as many independent values as a field whose sharp cutoff, in units of the
+# frequency tested, this is: the cube root of the integral of 3 k^2 gain(k)^2 for `Band.smoother`.
+INDEPENDENT_CUTOFF = 0.538
 # Tests between looks whether any voxel is still in the sweep.
 LOOK_EVERY = 4
 # A level is right up to twice the halving filter's pass-band, in its own voxels.
@@ -184,59 +188,98 @@ def noise_counts(
     return counts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseCells:
+    """The noise of a block by cells.
+
+    Attributes
+    ----------
+    means
+        (tests, z, y, x) float32 mean amplitude of each cell.
+    weights
+        The same shape: how many samples it rests on, 0 for an empty cell.
+    counts
+        (tests, BINS) int64 histogram of amplitude over the smooth field of means.
+    """
+
+    means: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
+    counts: Counts
+
+
 def noise_cells(
     noise: torch.Tensor,
     region: torch.Tensor,
     core: Core,
     voxel_angstrom: Float3,
     tests: LevelTests,
-    cell: int,
-    quantile: float,
     wedge: Wedge | None = None,
-) -> npt.NDArray[np.float32]:
-    """Return a quantile of the noise amplitude in every cubic cell of the core.
+) -> NoiseCells:
+    """Measure how strong the noise is in every cell, and how its amplitude scatters around that.
+
+    Noise that varies in space is taken to be one kind of noise times a smooth field: the field
+    comes from means, which need few values, and the quantile from the whole volume.
 
     Parameters
     ----------
-    noise, region, core, voxel_angstrom, tests
-        As in `noise_counts`.
-    cell
-        Edge of a cell in voxels; cells start with the core.
-    wedge
-        As in `noise_counts`.
-    quantile
-        Share of the values that lie below. It is raised for the independent values of each cell,
-        see `single_test_quantile`.
-
-    Returns
-    -------
-    array
-        (2 tests, z, y, x) float32: the quantiles of all tests, then how many independent values
-        each rests on (0 where a cell has no noise).
+    noise, region, core, voxel_angstrom, tests, wedge
+        As in `noise_counts`. Cells of `CELL_VOX` voxels start with the core.
     """
     count = len(tests.frequencies)
-    cells = [-(-n // cell) for n in region.shape]
-    found = np.zeros((2 * count, *cells), dtype=np.float32)
-    if not count or not bool(region.any()):
-        return found
-    riesz = riesz_block(noise, voxel_angstrom, wedge)
-    volume = float(np.prod(voxel_angstrom))
-    filled = region.cpu().numpy()
-    for place, frequency in enumerate(tests.frequencies):
-        amplitude, inside, nearest = _sampled(riesz, region, core, frequency, tests.ramp)
-        values, kept = amplitude.cpu().numpy(), inside.cpu().numpy()
-        edges = [np.searchsorted(v, np.arange(c + 1) * cell) for v, c in zip(nearest, cells,
-                                                                        strict=True)]  # fmt: skip
-        for index in np.ndindex(*cells):
-            part = tuple(slice(e[i], e[i + 1]) for e, i in zip(edges, index, strict=True))
-            sample = values[part][kept[part]]
-            own = tuple(slice(i * cell, (i + 1) * cell) for i in index)
-            independent = independent_values(float(filled[own].sum()) * volume, frequency)
-            if len(sample) and independent >= 1:
-                share = min(1.0, quantile * (1 + 1 / independent))
-                found[(place, *index)] = np.quantile(sample, share)
-                found[(count + place, *index)] = min(independent, len(sample))
-    return found
+    cells = [-(-n // CELL_VOX) for n in region.shape]
+    means = np.zeros((count, *cells), dtype=np.float32)
+    weights = np.zeros_like(means)
+    counts = np.zeros((count, BINS), dtype=np.int64)
+    if count and bool(region.any()):
+        riesz = riesz_block(noise, voxel_angstrom, wedge)
+        for place, frequency in enumerate(tests.frequencies):
+            amplitude, inside, nearest = _sampled(riesz, region, core, frequency, tests.ramp)
+            found = _cell_means(amplitude, inside, nearest, cells)
+            means[place], weights[place] = found
+            if not found[1].any():
+                continue
+            z, y, x = region.shape
+            field = fit_threshold_field(
+                found[0].astype(np.float64),
+                found[1].astype(np.float64),
+                (z, y, x),
+                (CELL_VOX,) * 3,
+                field_bandwidth_cells(frequency * max(voxel_angstrom)),
+            )
+            axes = [v.astype(np.float64) for v in nearest]
+            level = field.at_places((axes[0], axes[1], axes[2]), amplitude.device)
+            counts[place] = amplitude_histogram((amplitude / level)[inside], 1.0)
+    return NoiseCells(means=means, weights=weights, counts=counts)
+
+
+# Independent values behind a place of the field: two hundred inside, a fifth of that in corners.
+FIELD_INDEPENDENT = 40.0
+
+
+def field_bandwidth_cells(freq_vox: float) -> float:
+    """Return over how many cells the noise field is smoothed: two wavelengths, at least 10 voxels.
+
+    Then about `FIELD_INDEPENDENT` values stand behind each place.
+    """
+    return max(10.0, 2.0 / freq_vox) / CELL_VOX
+
+
+def _cell_means(
+    amplitude: torch.Tensor,
+    inside: torch.Tensor,
+    nearest: list[npt.NDArray[np.int64]],
+    cells: Sequence[int],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Average samples by the cell of their voxel; also return how many each cell has."""
+    weight = inside.to(torch.float32).cpu().numpy().astype(np.float64)
+    total = amplitude.cpu().numpy() * weight
+    for axis, (voxels, n) in enumerate(zip(nearest, cells, strict=True)):
+        share = np.zeros((n, len(voxels)))
+        share[voxels // CELL_VOX, np.arange(len(voxels))] = 1.0
+        weight = np.moveaxis(np.tensordot(share, weight, axes=(1, axis)), 0, axis)
+        total = np.moveaxis(np.tensordot(share, total, axes=(1, axis)), 0, axis)
+    mean = total / np.where(weight > 0, weight, 1.0)
+    return mean.astype(np.float32), weight.astype(np.float32)
 
 
 def decide(
@@ -275,26 +318,27 @@ def decide(
             return
 
 
-def taper_faces(block: torch.Tensor, faces: Sequence[tuple[bool, bool]]) -> None:
-    """Fade a block out over `TAPER_VOX` voxels where it was cut from a volume.
+def taper_faces(block: torch.Tensor, widths: Sequence[tuple[int, int]]) -> None:
+    """Fade a block out towards its faces.
 
     Parameters
     ----------
     block
         (z, y, x); changed in place.
-    faces
-        Per axis, whether the first and the last face are cuts.
+    widths
+        Per axis, over how many voxels at the first and at the last face; 0 leaves a face as it is.
     """
-    for axis, (first, last) in enumerate(faces):
-        width = min(TAPER_VOX, block.shape[axis] // 4)
-        place = (torch.arange(width, device=block.device, dtype=block.dtype) + 0.5) / max(width, 1)
-        ramp = 0.5 - 0.5 * torch.cos(torch.pi * place)
-        view = [1, 1, 1]
-        view[axis] = width
-        if first:
-            block.narrow(axis, 0, width).mul_(ramp.view(view))
-        if last:
-            block.narrow(axis, block.shape[axis] - width, width).mul_(ramp.flip(0).view(view))
+    for axis, pair in enumerate(widths):
+        for first, wanted in zip((True, False), pair, strict=True):
+            width = min(wanted, block.shape[axis] // 4)
+            if width == 0:
+                continue
+            place = torch.arange(width, device=block.device, dtype=block.dtype) + 0.5
+            ramp = 0.5 - 0.5 * torch.cos(torch.pi * place / width)
+            start = 0 if first else block.shape[axis] - width
+            view = [1, 1, 1]
+            view[axis] = width
+            block.narrow(axis, start, width).mul_((ramp if first else ramp.flip(0)).view(view))
 
 
 def refine_state(state: SweepState, factor: int, start: Shape3, shape: Shape3) -> SweepState:

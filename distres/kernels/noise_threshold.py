@@ -9,6 +9,7 @@ from math import pi
 
 import numpy as np
 import numpy.typing as npt
+import scipy.special
 import torch
 
 from distres.errors import InputError, UsageError
@@ -19,6 +20,8 @@ BINS_PER_OCTAVE = 1 << MANTISSA_BITS
 RELATIVE_BIN_WIDTH = 1.0 / BINS_PER_OCTAVE
 LOWEST_EXPONENT, HIGHEST_EXPONENT = -16, 6
 BINS = (HIGHEST_EXPONENT - LOWEST_EXPONENT) * BINS_PER_OCTAVE
+# With fewer independent values the prediction interval is too wide to be of use.
+FEWEST = 4.0
 _SHIFT = 23 - MANTISSA_BITS
 _FIRST = (127 + LOWEST_EXPONENT) << MANTISSA_BITS
 
@@ -94,9 +97,7 @@ def histogram_quantile(counts: Counts, probability: float, scale: float) -> floa
     return float(edges[place] + share * (edges[place + 1] - edges[place]))
 
 
-def single_test_quantile(
-    confidence: float, independent: float = np.inf, chances: int = CHANCES
-) -> float:
+def single_test_quantile(confidence: float, chances: int = CHANCES) -> float:
     """Return the quantile of the noise that a single test has to use.
 
     A voxel of noise leaves the sweep after `chances` consecutive failures, so over the whole sweep
@@ -104,29 +105,47 @@ def single_test_quantile(
     inequality of Bonferroni, which holds for any dependence between the tests, the chance is at
     most ``chances * (1 - q)``: q = 1 - (1 - confidence) / chances keeps it within 1 - confidence.
     The same bounds the chance that a voxel goes on beyond its true limit.
-
-    The quantile itself is estimated from finitely many values. The k-th smallest of n independent
-    ones is exceeded by a new one with probability 1 - k / (n + 1), so the rank q (n + 1) of n, not
-    q n, keeps the promise on average.
-
-    Parameters
-    ----------
-    confidence
-        1 minus the accepted share of noise voxels with a resolution, in (0, 1).
-    independent
-        Independent values in the noise sample (`independent_values`).
-    chances
-        Tests that a voxel of noise has before it is out.
-
-    Returns
-    -------
-    float
-        A probability; 1 (the largest value seen) when the sample is too small for it.
     """
     if not 0.0 < confidence < 1.0:
         raise UsageError(f"a confidence of {confidence:g} is not between 0 and 1; 0.95 is usual")
-    single = 1.0 - (1.0 - confidence) / chances
-    return min(1.0, single * (1.0 + 1.0 / independent)) if independent > 0 else 1.0
+    return 1.0 - (1.0 - confidence) / chances
+
+
+def sweep_threshold(counts: Counts, scale: float, confidence: float, independent: float) -> float:
+    """Return the threshold of one test of a sweep, from the histogram of the noise.
+
+    The quantile is estimated from finitely many values, and must hold for new ones. For n values
+    of a normal distribution the limit that a new one exceeds with probability 1 - q lies
+    t(q, n - 1) sqrt((n + 1) / (n - 1)) standard deviations above the mean instead of z(q) (the
+    upper end of a prediction interval). The difference, 0.04 standard deviations for 100 values, is
+    added to the quantile of the histogram, which knows the true shape; the threshold is never below
+    that of the normal distribution, since the quantile of a handful of values is too low.
+
+    Parameters
+    ----------
+    counts, scale
+        See `amplitude_histogram`.
+    confidence
+        1 minus the accepted share of noise voxels with a resolution, in (0, 1).
+    independent
+        Independent values behind the histogram (`independent_values`).
+
+    Raises
+    ------
+    InputError
+        See `histogram_quantile`.
+    """
+    single = single_test_quantile(confidence)
+    quantile = histogram_quantile(counts, single, scale)
+    edges = bin_edges(scale)
+    centres = (edges[1:] + edges[:-1]) / 2
+    total = float(counts.sum())
+    mean = float(counts @ centres) / total
+    spread = float(np.sqrt(counts @ (centres - mean) ** 2 / total))
+    n = max(independent, FEWEST)
+    reach = float(scipy.special.stdtrit(n - 1.0, single)) * ((n + 1.0) / (n - 1.0)) ** 0.5
+    more = (reach - float(scipy.special.ndtri(single))) * spread
+    return max(quantile + more, mean + reach * spread) if total > 1 else quantile
 
 
 def independent_values(volume_angstrom3: float, cutoff_per_angstrom: float) -> float:

@@ -42,11 +42,15 @@ class ThresholdField:
 
     def at(self, start: Shape3, shape: Shape3, device: torch.device | str = "cpu") -> torch.Tensor:
         """Return the field (z, y, x) float32 at the voxels `start` and on."""
+        z, y, x = (s + np.arange(n, dtype=np.float64) for s, n in zip(start, shape, strict=True))
+        return self.at_places((z, y, x), device)
+
+    def at_places(self, places: Axes, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Return the field (z, y, x) float32 on a grid given by its positions in voxels."""
         field = torch.from_numpy(self.values.astype(np.float32)).to(device)
         # The slowest axis last: its pass is the long one, and it runs over whole planes.
         for axis in (2, 1, 0):
-            wanted = start[axis] + np.arange(shape[axis], dtype=np.float64)
-            nodes = self.nodes[axis]
+            wanted, nodes = places[axis], self.nodes[axis]
             below = np.clip(np.searchsorted(nodes, wanted, side="right") - 1, 0, len(nodes) - 1)
             above = np.minimum(below + 1, len(nodes) - 1)
             width = np.where(above > below, nodes[above] - nodes[below], 1.0)
@@ -57,6 +61,13 @@ class ThresholdField:
             upper = field.index_select(axis, torch.from_numpy(above).to(device))
             field = torch.lerp(lower, upper, share.to(device).view(view))
         return field
+
+
+def nodes_around(nodes: Values, start: int, stop: int) -> slice:
+    """Return the nodes of an axis that decide the field at the voxels `start` to `stop`."""
+    first = int(np.searchsorted(nodes, start, side="right")) - 1
+    last = int(np.searchsorted(nodes, stop - 1, side="left"))
+    return slice(max(first, 0), min(last, len(nodes) - 1) + 1)
 
 
 def cell_centres(voxels: int, cell: int) -> Values:

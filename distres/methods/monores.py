@@ -24,11 +24,18 @@ from distres.engine.tables import Table
 from distres.engine.tiles import TilePlan
 from distres.errors import InputError
 from distres.io.grid import Grid
-from distres.kernels.monores import LevelTests, halo_vox, plan_levels
+from distres.kernels.monores import (
+    CELL_VOX,
+    FIELD_INDEPENDENT,
+    INDEPENDENT_CUTOFF,
+    LevelTests,
+    field_bandwidth_cells,
+    halo_vox,
+    plan_levels,
+)
 from distres.kernels.noise_threshold import (
-    histogram_quantile,
     independent_values,
-    single_test_quantile,
+    sweep_threshold,
 )
 from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
@@ -53,7 +60,6 @@ logger = logging.getLogger(__name__)
 # Measured peak of a tile over the voxels it reads, see docs.
 BYTES_PER_VOXEL = 44.0
 PUBLISHED_BYTES_PER_VOXEL = 60.0
-CELL_VOX = 32
 SAMPLE_EDGE, SAMPLES = 32, 2
 # Noise this much weaker than at other frequencies is what a filter left, or leaked from them.
 SILENT = 1e-3
@@ -248,36 +254,43 @@ class _Passes:
 
     def thresholds(self, tests: LevelTests) -> _Thresholds:
         """Measure the noise of a level's tests."""
-        local = self.parameters.local_noise
         scale = noise_scale(self.inputs, tests.level)
         table = run_job(self.noise_job(tests, scale), run=self.run, executor=self.executor)
-        if local:
-            return self._field(tests)
         grid = self.inputs.grid.coarser(2**tests.level)
         volume = int(table.sum("voxels")) * prod(grid.voxel_size_angstrom)
-        counts = table.sum("counts")
+        local = self.parameters.local_noise
         values = []
-        for row, frequency in zip(counts, tests.frequencies, strict=True):
-            share = single_test_quantile(
-                self.parameters.confidence, independent_values(volume, frequency)
-            )
-            values.append(histogram_quantile(row, share, scale))
-        return _Thresholds(values=tuple(values))
+        for row, frequency in zip(table.sum("counts"), tests.frequencies, strict=True):
+            independent = independent_values(volume, INDEPENDENT_CUTOFF * frequency)
+            unit = 1.0 if local else scale
+            if local:
+                # An amplitude is judged by the field around it, which rests on fewer values.
+                independent = min(independent, FIELD_INDEPENDENT)
+            values.append(sweep_threshold(row, unit, self.parameters.confidence, independent))
+        return self._field(tests, values) if local else _Thresholds(values=tuple(values))
 
-    def _field(self, tests: LevelTests) -> _Thresholds:
-        """Fit a smooth field to the quantiles of cells and put its nodes into the store."""
+    def _field(self, tests: LevelTests, quantiles: Sequence[float]) -> _Thresholds:
+        """Fit smooth fields to the mean amplitudes of cells; the quantile scales them."""
         count = len(tests.frequencies)
-        cells = np.asarray(
-            output(self.run, noise_path(tests.level)).read((slice(None),) * 3), np.float64
-        )
-        shape = self.inputs.grid.coarser(2**tests.level).shape
-        edges = (CELL_VOX,) * 3
+        grid = self.inputs.grid.coarser(2**tests.level)
+        source = output(self.run, noise_path(tests.level))
+        cells = np.asarray(source.read((slice(None),) * 3), np.float64)
         fields = [
-            fit_threshold_field(cells[i], cells[count + i], shape, edges) for i in range(count)
+            fit_threshold_field(
+                cells[i] * quantile,
+                cells[count + i],
+                grid.shape,
+                (CELL_VOX,) * 3,
+                field_bandwidth_cells(frequency * max(grid.voxel_size_angstrom)),
+            )
+            for i, (quantile, frequency) in enumerate(
+                zip(quantiles, tests.frequencies, strict=True)
+            )
         ]
         path = f"monores/thresholds/{tests.level}"
-        data = np.stack([field.values for field in fields])
-        zarr.create_array(self.run.store, name=path, data=data, chunks="auto", overwrite=True)
+        data = np.stack([field.values for field in fields]).astype(np.float32)
+        chunks = (count, *(min(n, 64) for n in data.shape[1:]))
+        zarr.create_array(self.run.store, name=path, data=data, chunks=chunks, overwrite=True)
         return _Thresholds(
             values=tuple(float(field.values.mean()) for field in fields),
             field=output(self.run, path),
@@ -288,7 +301,7 @@ class _Passes:
         """Return the pass that measures a level's noise."""
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
         local = self.parameters.local_noise
-        plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX if local else 8)
+        plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX)
         region: dict[str, Source] = {}
         if inputs.region is not None:
             region["region"] = inputs.region[tests.level]
@@ -311,8 +324,7 @@ class _Passes:
                 "region": inputs.region_kind,
                 "centre_angstrom": list(sphere.centre_angstrom),
                 "radius_angstrom": sphere.radius_angstrom,
-                "cell_vox": CELL_VOX if local else 0,
-                "quantile": single_test_quantile(self.parameters.confidence),
+                "local": local,
                 **self._shared(),
             },
             tiles=self._occupied(plan, tests.level) if inputs.region_kind == "mask" else None,

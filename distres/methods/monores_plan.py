@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from distres.errors import UsageError
 from distres.io.grid import Grid
+from distres.kernels.monores import plan_levels
 from distres.kernels.sweep import resolution_list
 
 # Without a range: from twenty voxels (or a fifth of the shortest side) to Nyquist.
@@ -14,6 +15,9 @@ COARSEST_VOX = 20.0
 COARSEST_PER_EXTENT = 5.0
 STEP_VOX = 0.5
 MOST_TESTS = 400
+# Deeper levels would hold bands of a few voxels only.
+MOST_LEVELS = 6
+THINNEST_VOX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +118,12 @@ class MonoResParameters:
                 f"{(coarse - fine) / step:.0f} tests; use a larger --step"
             )
         return resolution_list(coarse, fine, step)
+
+
+def levels_wanted(grid: Grid, parameters: MonoResParameters) -> int:
+    """Return how many pyramid levels the tests of a grid use."""
+    most = MOST_LEVELS
+    while most > 1 and min(grid.coarser(2 ** (most - 1)).shape) < THINNEST_VOX:
+        most -= 1
+    plan = plan_levels(parameters.resolutions(grid), grid.voxel_size_angstrom, most)
+    return plan[0].level + 1

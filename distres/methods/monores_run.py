@@ -6,11 +6,10 @@ from typing import Any
 
 from distres.errors import TrustWarning
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
-from distres.kernels.monores import plan_levels
 from distres.methods.bring import bring_mask
 from distres.methods.mask import MaskResult, search_level
 from distres.methods.monores import MonoResInputs, MonoResResult, run_monores
-from distres.methods.monores_plan import MonoResParameters
+from distres.methods.monores_plan import MonoResParameters, levels_wanted
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
@@ -19,9 +18,6 @@ from distres.methods.single import Map, open_maps
 from distres.methods.solvent import find_noise_sphere
 
 METHOD = "monores"
-# Deeper levels would hold bands of a few voxels only.
-MOST_LEVELS = 6
-THINNEST_VOX = 16
 
 
 def compute_monores(
@@ -98,11 +94,7 @@ def _levels(maps: HalfMaps, parameters: MonoResParameters) -> int:
     if parameters.compat:
         parameters.range_angstrom(grid)
         return needed
-    most = MOST_LEVELS
-    while most > 1 and min(grid.coarser(2 ** (most - 1)).shape) < THINNEST_VOX:
-        most -= 1
-    plan = plan_levels(parameters.resolutions(grid), grid.voxel_size_angstrom, most)
-    return max(needed, plan[0].level + 1)
+    return max(needed, levels_wanted(grid, parameters))
 
 
 def _open_region(

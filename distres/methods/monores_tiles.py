@@ -12,6 +12,7 @@ from distres.engine.jobs import Array, TileInputs, TileResult
 from distres.engine.tiles import Region
 from distres.kernels.monogenic import Float3, Shape3
 from distres.kernels.monores import (
+    TAPER_VOX,
     LevelTests,
     decide,
     noise_cells,
@@ -22,7 +23,7 @@ from distres.kernels.monores import (
 from distres.kernels.monores_published import published_monores
 from distres.kernels.noise_threshold import BINS
 from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
-from distres.kernels.threshold_field import ThresholdField
+from distres.kernels.threshold_field import ThresholdField, nodes_around
 from distres.kernels.wedge import Wedge
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
@@ -67,31 +68,31 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         ``tests`` (of `LevelTests`), ``voxel_angstrom``, ``scale``, ``region`` (``mask``,
         ``solvent`` or ``file``), ``centre_angstrom`` and ``radius_angstrom`` of the noise sphere,
-        ``cell_vox`` (0 for one histogram, else the quantile of every cell), ``quantile``,
-        ``mirror_vox`` (how far to mirror at the volume's faces), ``wedge``, ``device``.
+        ``local`` (whether cells are measured beside the histogram), ``mirror_vox`` (how far to
+        mirror at the volume's faces), ``wedge``, ``device``.
     """
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
     region = _noise_region(inputs, parameters, tests.level)
-    cell = int(parameters["cell_vox"])
+    local = bool(parameters["local"])
     row: dict[str, Any] = {"voxels": np.int64(region.sum())}
     if not region.any():
         counts = np.zeros((len(tests.frequencies), BINS), np.int64)
-        return TileResult(row=row if cell else {**row, "counts": counts})
+        return TileResult(row={**row, "counts": counts})
     device = pick_device(parameters["device"])
     dz, dy, dx = parameters["voxel_angstrom"]
-    box = _bounds(region) if not cell else tuple(slice(0, n) for n in tile.core_shape)
+    box = _bounds(region) if not local else tuple(slice(0, n) for n in tile.core_shape)
     read, inner = _around(box, tile.core, tile.read)
     noise, core = _block(inputs, parameters, read, inner, difference=True)
     inside = torch.from_numpy(np.ascontiguousarray(region[box])).to(device)
     wedge = _wedge(parameters)
-    if not cell:
-        counts = noise_counts(noise, inside, core, (dz, dy, dx), tests, parameters["scale"], wedge)
+    if not local:
+        scale = parameters["scale"]
+        counts = noise_counts(noise, inside, core, (dz, dy, dx), tests, scale, wedge)
         return TileResult(row={**row, "counts": counts})
-    values = noise_cells(
-        noise, inside, core, (dz, dy, dx), tests, cell, parameters["quantile"], wedge
-    )
-    return TileResult(arrays={noise_path(tests.level): values}, row=row)
+    found = noise_cells(noise, inside, core, (dz, dy, dx), tests, wedge)
+    cells = np.concatenate([found.means, found.weights])
+    return TileResult(arrays={noise_path(tests.level): cells}, row={**row, "counts": found.counts})
 
 
 def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
@@ -116,11 +117,7 @@ def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         dz, dy, dx = parameters["voxel_angstrom"]
         thresholds: Iterable[Any] = parameters["thresholds"]
         if "thresholds" in inputs:
-            values = inputs.sources["thresholds"].read((slice(None),) * 3)
-            nodes = [np.asarray(a, dtype=np.float64) for a in parameters["nodes"]]
-            fields = [
-                ThresholdField(nodes=(nodes[0], nodes[1], nodes[2]), values=v) for v in values
-            ]
+            fields = _fields(inputs, parameters)
             thresholds = (field.at(start, tile.core_shape, device) for field in fields)
         signal, core = _block(inputs, parameters, tile.read, tile.crop, difference=False)
         decide(signal, core, (dz, dy, dx), tests, thresholds, state, _wedge(parameters))
@@ -167,6 +164,16 @@ def published_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     tests = np.zeros(MOST_TESTS, dtype=np.float64)
     tests[: len(found.tests)] = found.tests[:MOST_TESTS]
     return TileResult(arrays={LOCRES: locres[None], FLAGS: flags[None]}, row={"tests": tests})
+
+
+def _fields(inputs: TileInputs, parameters: Parameters) -> list[ThresholdField]:
+    """Read the part of the threshold fields that decides the core."""
+    every = [np.asarray(axis, dtype=np.float64) for axis in parameters["nodes"]]
+    core = inputs.tile.core
+    part = [nodes_around(axis, s.start, s.stop) for axis, s in zip(every, core, strict=True)]
+    z, y, x = (axis[p] for axis, p in zip(every, part, strict=True))
+    values = np.asarray(inputs.sources["thresholds"].read(tuple(part)), dtype=np.float64)
+    return [ThresholdField(nodes=(z, y, x), values=value) for value in values]
 
 
 def _wedge(parameters: Parameters) -> Wedge | None:
@@ -222,9 +229,11 @@ def _block(
     z, y, x = (
         slice(s.start + before, s.stop + before) for s, (before, _) in zip(inner, more, strict=True)
     )
-    faces = [(not first or mirror > 0, not last or mirror > 0) for first, last in ends]
+    widths = [
+        (mirror if first else TAPER_VOX, mirror if last else TAPER_VOX) for first, last in ends
+    ]
     tensor = torch.from_numpy(np.ascontiguousarray(block))
-    taper_faces(tensor, faces)
+    taper_faces(tensor, widths)
     wanted = [scipy.fft.next_fast_len(n) for n in block.shape]
     if wanted != list(block.shape):
         fill = [(0, w - n) for n, w in zip(block.shape, wanted, strict=True)]

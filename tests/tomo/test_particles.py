@@ -1,0 +1,62 @@
+"""The resolution at particles: the nearest voxel's, in a column of its own."""
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+
+from distres.errors import InputError
+from tomo.particles import resolution_at_particles
+
+
+@pytest.fixture
+def run(tmp_path):
+    values = np.full((1, 10, 20, 30), np.nan, np.float32)
+    values[0, 3, 4, 5] = 12.5
+    values[0, 5, 10, 15] = 8.25
+    folder = tmp_path / "run"
+    folder.mkdir()
+    zarr.create_array(str(folder / "run.zarr"), name="locres", data=values)
+    grid = {"shape": [10, 20, 30], "voxel_size_angstrom": [10.0] * 3, "origin_angstrom": [0.0] * 3}
+    record = {"method": "monotomo", "arrays": {"locres": "locres"}, "grid": grid}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def column(path):
+    from gemmi import cif
+
+    return [float(v) for v in cif.read(str(path))[0].find_values("_distresLocalResolution")]
+
+
+def test_voxel_coordinates_are_read_at_the_nearest_voxel(run, tmp_path):
+    star, out = tmp_path / "p.star", tmp_path / "out.star"
+    star.write_text(
+        "data_particles\n\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+        "A 5.2 3.9 3.0\nA 0 0 0\nB 5 4 3\nA 500 4 3\n"
+    )
+    found = resolution_at_particles(run, star, out)
+    assert column(out) == [12.5, 0, 12.5, 0]
+    assert found.summary()["with_resolution"] == 2
+    resolution_at_particles(run, star, out, tomogram="A")
+    assert column(out) == [12.5, 0, 0, 0]
+
+
+def test_centred_coordinates_of_relion_5_are_counted_from_the_middle(run, tmp_path):
+    star, out = tmp_path / "p.star", tmp_path / "out.star"
+    star.write_text(
+        "data_particles\n\nloop_\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n"
+        "_rlnCenteredCoordinateZAngst\n0 0 0\n-100 -60 -20\n"
+    )
+    resolution_at_particles(run, star, out)
+    assert column(out) == [8.25, 12.5]
+
+
+def test_tables_without_coordinates_and_unfinished_runs_are_refused(run, tmp_path):
+    star = tmp_path / "p.star"
+    star.write_text("data_\nloop_\n_rlnTomoName\nA\n")
+    with pytest.raises(InputError, match="no table with rlnCoordinateX"):
+        resolution_at_particles(run, star, tmp_path / "out.star")
+    with pytest.raises(InputError, match="no finished run"):
+        resolution_at_particles(tmp_path, star, tmp_path / "out.star")
