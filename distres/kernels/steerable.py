@@ -196,6 +196,36 @@ def _bands(powers: Float, count: int) -> npt.NDArray[np.float32]:
     return matrices
 
 
+def window_gains(windows: torch.Tensor, sinusoid: Sinusoid) -> Float:
+    """Gain of the fit in single windows: what `fit_gain` gives at their middles.
+
+    Parameters
+    ----------
+    windows
+        (n, 2 rz + 1, 2 ry + 1, 2 rx + 1) float32.
+
+    Returns
+    -------
+    (n,) float64. Over the sum of the null weights it estimates the variance of noise as the test
+    sees it, whatever the noise's colour.
+    """
+    fitted = _window_moments(windows, sinusoid) @ sinusoid.functions.T
+    gains: Float = (fitted**2).sum(axis=1)
+    return gains
+
+
+def _window_moments(windows: torch.Tensor, sinusoid: Sinusoid) -> Float:
+    """Weighted moments of single windows, (n, 20)."""
+    exponents = np.array(MONOMIALS)
+    axes = [torch.from_numpy(sinusoid.powers(a).astype(np.float32)) for a in range(3)]
+    z, y, x = (a.to(windows.device) for a in axes)
+    moments = torch.einsum("nzyx,dx->nzyd", windows, x)
+    moments = torch.einsum("nzyd,cy->nzcd", moments, y)
+    every = torch.einsum("nzcd,bz->nbcd", moments, z).double().cpu().numpy()
+    found: Float = every[:, exponents[:, 0], exponents[:, 1], exponents[:, 2]]
+    return found
+
+
 def noise_variances(windows: torch.Tensor, sinusoid: Sinusoid, *, published: bool = False) -> Float:
     """Variance of white noise in windows, sinusoid of this wavelength taken out.
 
@@ -215,14 +245,10 @@ def noise_variances(windows: torch.Tensor, sinusoid: Sinusoid, *, published: boo
     ``q' L q / (tr L - 1' L 1 / P)``: q the window less its mean, P its voxels, L the weight less
     its projection on the sixteen functions without the constant.
     """
-    exponents = np.array(MONOMIALS)
-    axes = [torch.from_numpy(sinusoid.powers(a).astype(np.float32)) for a in range(3)]
+    responses = _window_moments(windows, sinusoid)
+    axes = [torch.from_numpy(sinusoid.powers(a)[0].astype(np.float32)) for a in range(3)]
     z, y, x = (a.to(windows.device) for a in axes)
-    moments = torch.einsum("nzyx,dx->nzyd", windows, x)
-    moments = torch.einsum("nzyd,cy->nzcd", moments, y)
-    every = torch.einsum("nzcd,bz->nbcd", moments, z).double().cpu().numpy()
-    responses = every[:, exponents[:, 0], exponents[:, 1], exponents[:, 2]]
-    squares = torch.einsum("nzyx,z,y,x->n", windows * windows, z[0], y[0], x[0])
+    squares = torch.einsum("nzyx,z,y,x->n", windows * windows, z, y, x)
     means = windows.mean(dim=(1, 2, 3)).double().cpu().numpy()
     energy = squares.double().cpu().numpy()
 

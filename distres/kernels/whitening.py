@@ -48,6 +48,20 @@ def radial_power(cubes: torch.Tensor, voxel_size_angstrom: tuple[float, float, f
     return np.stack([sums, counts])
 
 
+def band_limit(power: Float, counts: Float) -> float:
+    """Find where somebody's low-pass ended the noise, in Nyquist frequencies; 1 when nobody did.
+
+    Noise ends where it falls tenfold within two bins and nothing stronger than a twentieth of what
+    was before comes after. The two bins of the fall do not count as inside.
+    """
+    mean = power / np.maximum(counts, 1)
+    for place in range(4, SPECTRUM_BINS):
+        before, after = mean[2:place].max(), mean[place:].max()
+        if after < before / 20 and mean[place] < mean[place - 2] / 10:
+            return float((place - 1) / SPECTRUM_BINS)
+    return 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseFit:
     """Noise amplitude ``exp(c0 + c1 s + c2 s^2)``, s in Nyquist frequencies from the elbow to 1.
@@ -60,11 +74,14 @@ class NoiseFit:
         Lowest frequency fitted, in Nyquist frequencies.
     nyquist_per_angstrom
         Nyquist frequency.
+    limit
+        Highest frequency fitted, in Nyquist frequencies.
     """
 
     coefficients: tuple[float, float, float]
     elbow: float
     nyquist_per_angstrom: float
+    limit: float = 1.0
 
     @classmethod
     def of(cls, power: Float, counts: Float, nyquist: float, elbow_angstrom: float) -> "NoiseFit":
@@ -73,8 +90,9 @@ class NoiseFit:
         Bins within 5 % above the elbow count half, as in the published method.
         """
         centre = (np.arange(SPECTRUM_BINS) + 0.5) / SPECTRUM_BINS
-        elbow = min(1 / (elbow_angstrom * nyquist), 0.9)
-        known = (counts > 0) & (power > 0)
+        limit = band_limit(power, counts)
+        elbow = min(1 / (elbow_angstrom * nyquist), 0.6 * limit)
+        known = (counts > 0) & (power > 0) & (centre < limit)
         # A bin is known as well as it has coefficients.
         weight = np.where(centre >= elbow, 1.0, np.where(centre >= elbow / 1.05, 0.5, 0.0))
         weight = weight * np.where(known, counts, 0.0)
@@ -83,11 +101,13 @@ class NoiseFit:
         root = np.sqrt(weight)
         solved, *_ = np.linalg.lstsq(columns * root[:, None], amplitude * root, rcond=None)
         c0, c1, c2 = (float(c) for c in solved)
-        return cls(coefficients=(c0, c1, c2), elbow=elbow, nyquist_per_angstrom=nyquist)
+        return cls(
+            coefficients=(c0, c1, c2), elbow=elbow, nyquist_per_angstrom=nyquist, limit=limit
+        )
 
     def amplitude(self, frequency_per_angstrom: torch.Tensor) -> torch.Tensor:
-        """Return the fitted amplitude, constant below the elbow and beyond Nyquist."""
-        s = (frequency_per_angstrom / self.nyquist_per_angstrom).clamp(self.elbow, 1.0)
+        """Return the fitted amplitude, constant below the elbow and beyond the limit."""
+        s = (frequency_per_angstrom / self.nyquist_per_angstrom).clamp(self.elbow, self.limit)
         c0, c1, c2 = self.coefficients
         return torch.exp(c0 + c1 * s + c2 * s * s)
 

@@ -176,6 +176,13 @@ class ResmapResult:
     spectrum: tuple[float, ...]
     tables: dict[str, Table] = field(default_factory=dict)
 
+    @property
+    def limit_angstrom(self) -> float | None:
+        """Where a low-pass ended the noise; None where none did."""
+        if self.fit is None or self.fit["limit"] >= 1:
+            return None
+        return float(1 / (self.fit["limit"] * self.fit["nyquist_per_angstrom"]))
+
     def as_json(self) -> dict[str, Any]:
         """Return what a record keeps."""
         return {
@@ -306,6 +313,8 @@ def run_resmap(
         tile=tile,
     )
     fit, spectrum = _whiten(passes, parameters)
+    wavelengths = _within_limit(wavelengths, fit)
+    settings["wavelengths"] = list(wavelengths)
     if parameters.local_noise and not published and not single:
         table = passes.go("level", level_tile, passes.stored("noise"))
         power, count = float(table.sum("power")), int(table.sum("count"))
@@ -363,6 +372,20 @@ def _whiten(
         single=single,
     )
     return fit, spectrum
+
+
+def _within_limit(wavelengths: tuple[float, ...], fit: dict[str, Any] | None) -> tuple[float, ...]:
+    """Leave out wavelengths finer than what a low-pass left of the noise."""
+    if fit is None or fit["limit"] >= 1:
+        return wavelengths
+    finest = FINEST_VOX / (2 * fit["limit"] * fit["nyquist_per_angstrom"])
+    kept = tuple(w for w in wavelengths if w >= finest)
+    if not kept:
+        raise InputError(
+            f"the maps were low-passed: nothing finer than {finest:.1f} A can be tested; give a "
+            "coarser range of wavelengths, or maps that were not filtered"
+        )
+    return kept
 
 
 def _variances(passes: Passes, wavelengths: Sequence[float]) -> tuple[float, ...]:

@@ -74,6 +74,11 @@ def compute_resmap(
             parameters,
             tile=options.tile_vox,
         )
+        if result.limit_angstrom is not None:
+            session.warn(
+                f"the noise ends at {result.limit_angstrom:.2f} A: the map was low-passed, and "
+                f"nothing finer than {result.wavelengths[0]:.2f} A was tested"
+            )
         record = finish(
             session,
             maps,

@@ -10,7 +10,7 @@ import torch
 from distres.engine.jobs import TileInputs, TileResult
 from distres.engine.tiles import Tile
 from distres.kernels.discovery import TailBins, count_places
-from distres.kernels.steerable import Sinusoid, fit_gain, noise_variances
+from distres.kernels.steerable import Sinusoid, fit_gain, noise_variances, window_gains
 from distres.kernels.whitening import SPECTRUM_BINS, NoiseFit, radial_power, whiten
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import FLAG_BORDER, FLAG_NEVER_ABOVE, FLAG_OUTSIDE
@@ -112,6 +112,7 @@ def _whitened(values: Float32, tile: Tile, parameters: Parameters) -> Float32:
         coefficients=(c0, c1, c2),
         elbow=fit["elbow"],
         nyquist_per_angstrom=fit["nyquist_per_angstrom"],
+        limit=fit["limit"],
     )
     padded = np.pad(values, tile.missing, mode="reflect")
     flat = whiten(_tensor(padded, parameters), model, _spacing(parameters), parameters["strength"])
@@ -154,11 +155,19 @@ def variance_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         for place, chosen in ((0, whole), (2, centred & ~whole)):
             if chosen.any():
                 windows = cut[chosen] / np.sqrt(level[chosen])[:, None, None, None]
-                values = noise_variances(
-                    _tensor(windows, parameters), s, published=parameters["published"]
-                )
+                values = _variances(_tensor(windows, parameters), s, parameters)
                 row[place : place + 2] = values.sum(), len(values)
     return TileResult(row={"sums": sums})
+
+
+def _variances(
+    windows: torch.Tensor, sinusoid: Sinusoid, parameters: Parameters
+) -> npt.NDArray[np.float64]:
+    """Noise variance of each window: of all its noise as published, else of what the test sees."""
+    if parameters["published"]:
+        return noise_variances(windows, sinusoid, published=True)
+    found: npt.NDArray[np.float64] = window_gains(windows, sinusoid) / sinusoid.null_weights.sum()
+    return found
 
 
 def _windows(tile: Tile, edges: tuple[int, int, int], block: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distres.kernels.discovery import BINS, TailBins, benjamini_yekutieli, count_places
-from distres.kernels.steerable import Sinusoid, fit_gain, noise_variances
+from distres.kernels.steerable import Sinusoid, fit_gain, noise_variances, window_gains
 
 CUBIC = (1.0, 1.0, 1.0)
 GOLDEN = (1 + 5**0.5) / 2
@@ -88,6 +88,14 @@ def test_white_noise_has_the_null_mean_and_variance(kappa):
     # spread, which is about 0.4 for T and 1.2 for its square; four sigma.
     assert gain.mean().item() == pytest.approx(s.null_weights.sum(), rel=0.02)
     assert gain.var().item() == pytest.approx(2 * (s.null_weights**2).sum(), rel=0.06)
+
+
+def test_single_windows_have_the_gain_of_their_middle():
+    s = Sinusoid(wavelength_angstrom=5.0, voxel_size_angstrom=CUBIC)
+    edge = 2 * s.radius[0] + 1
+    windows = torch.from_numpy(noise((4, edge, edge, edge), 8))
+    expected = [fit_gain(w, s).item() for w in windows]
+    np.testing.assert_allclose(window_gains(windows, s), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("wavelength", [2.2, 4.0, 6.0])

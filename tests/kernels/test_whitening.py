@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from distres.kernels.fourier import irfftn, radial_frequency, rfftn
-from distres.kernels.whitening import SPECTRUM_BINS, NoiseFit, radial_power, whiten
+from distres.kernels.whitening import (
+    SPECTRUM_BINS,
+    NoiseFit,
+    band_limit,
+    radial_power,
+    whiten,
+)
 
 VOXEL = (1.0, 1.0, 1.0)
 
@@ -59,3 +65,21 @@ def test_sixteen_voxels_of_halo_are_enough():
     part = whiten(block[8:64, 8:64, 8:64].contiguous(), found, VOXEL)[16:-16, 16:-16, 16:-16]
     error = part - whole[24:48, 24:48, 24:48]
     assert error.std() < 2e-3 * whole.std()
+
+
+def test_a_low_pass_is_seen_and_not_undone():
+    shape = (64, 64, 64)
+    frequency = radial_frequency(shape, VOXEL)
+    block = irfftn(rfftn(coloured(shape)) * (frequency < 0.3), shape)
+    power, counts = radial_power(block[None], VOXEL)
+    assert band_limit(power, counts) == pytest.approx(0.6, abs=0.06)
+    flat = whiten(block, fit(block), VOXEL)
+    # Inside the band the amplitude grows by exp(1.5 * 0.6) at most; what lies beyond is no louder.
+    assert flat.std() < 3 * block.std() * float(1 / fit(block).amplitude(torch.tensor([0.1]))[0])
+    power, counts = radial_power(flat[None], VOXEL)
+    assert (power / counts)[-6:].max() < 1e-3 * (power / counts)[8:12].mean()
+
+
+def test_noise_that_nobody_filtered_has_no_limit():
+    for block in (white((48, 48, 48)), coloured((48, 48, 48))):
+        assert band_limit(*radial_power(block[None], VOXEL)) == 1.0
