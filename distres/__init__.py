@@ -12,15 +12,28 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from distres.io.dataarray import open_dataarray
     from distres.methods.api import fsc, local_fsc_at, localfsc, open_run
+    from distres.methods.api_boxes import blocres, relion_locres, resmap
 
-__all__ = ["fsc", "local_fsc_at", "localfsc", "open_dataarray", "open_run"]
+__all__ = [
+    "blocres",
+    "fsc",
+    "local_fsc_at",
+    "localfsc",
+    "open_dataarray",
+    "open_run",
+    "relion_locres",
+    "resmap",
+]
 
 _HOMES = {
+    "blocres": "distres.methods.api_boxes",
     "fsc": "distres.methods.api",
     "local_fsc_at": "distres.methods.api",
     "localfsc": "distres.methods.api",
     "open_dataarray": "distres.io.dataarray",
     "open_run": "distres.methods.api",
+    "relion_locres": "distres.methods.api_boxes",
+    "resmap": "distres.methods.api_boxes",
 }
 
 

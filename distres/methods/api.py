@@ -82,7 +82,7 @@ def localfsc(
     chosen = LocalFscParameters(
         thresholds=thresholds, finest_angstrom=fine, coarsest_angstrom=coarse, **parameters
     )
-    with _run_directory(output) as directory:
+    with run_directory(output) as directory:
         options = RunOptions(
             output=directory,
             mask=mask,
@@ -119,7 +119,7 @@ def fsc(
     from distres.methods.fsc import FscParameters
     from distres.methods.fsc_run import run_fsc
 
-    with _run_directory(output) as directory:
+    with run_directory(output) as directory:
         options = RunOptions(
             output=directory,
             mask=mask,
@@ -166,7 +166,7 @@ def _curve(
 
 
 @contextmanager
-def _run_directory(output: str | Path | None) -> Iterator[Path]:
+def run_directory(output: str | Path | None) -> Iterator[Path]:
     """Yield the directory to keep, or one that vanishes."""
     if output is not None:
         yield Path(output)
