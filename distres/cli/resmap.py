@@ -117,4 +117,9 @@ def resmap(
         device=device,
     )
     done = compute_resmap(half1, half2, chosen, shared.run_options(context), single=single)
+    if pictures:
+        from distres.report.noiseplot import write_picture
+
+        stem = done.record["outputs"]["locres"].removesuffix("_locres.mrc")
+        write_picture(done.directory, stem, done.record)
     show_run(done, pictures=pictures, as_json=as_json)

@@ -160,6 +160,7 @@ def test_on_white_noise_the_called_share_is_at_most_the_rate(kappa):
     assert (found[mask] < 100).mean() <= 0.05
 
 
+@pytest.mark.slow
 def test_published_settings_agree_with_resmap(shared):
     def read(name):
         with gzip.open(shared / "oracles" / "blob128" / f"{name}.mrc.gz") as stream:

@@ -142,7 +142,7 @@ def test_two_nodes_that_were_not_computed_do_not_pull(tmp_path):
     assert (weight[:, :, 2:] == 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 5))
 def test_a_linear_field_is_interpolated_exactly_by_any_tile(n, step, units):
     plan = TilePlan(shape=(n, n, n), core=(units * step,) * 3, halo=(0, 0, 0))
