@@ -214,7 +214,7 @@ def monogenic_amplitude(
     along = _mirrored(gain.mul_(norm), box)
     pairs = ux.repeat_interleave(2, dim=2)
     for slab in _slabs(box, device):
-        weight = _planes(along, box, slab).addcmul_(_planes(weights, box, slab), pairs)
+        weight = torch.addcmul(_planes(along, box, slab), _planes(weights, box, slab), pairs)
         _scale(part[slab], weight, field[slab])
     field = fourier.ifftn(field)
     return power.addcmul_(field.real, field.real).addcmul_(field.imag, field.imag).sqrt_()
@@ -324,7 +324,10 @@ def _mirrored(octant: torch.Tensor, box: Shape3) -> torch.Tensor:
 
 
 def _planes(half: torch.Tensor, box: Shape3, slab: slice) -> torch.Tensor:
-    """Unfold a slab of planes from what `_mirrored` made."""
+    """Unfold a slab of planes from what `_mirrored` made; a view where k is not negative."""
+    first, last = slab.start - box[0] // 2, slab.stop - box[0] // 2
+    if first >= 0:
+        return half[first:last]
     return half.index_select(0, _folded(box[0], half.device)[slab])
 
 
