@@ -20,7 +20,8 @@ from distres.io.grid import Grid
 from distres.io.volume import VolumeLike
 from distres.kernels.wedge import Wedge, thin_axis
 from distres.methods.mask import MaskResult, load_mask
-from distres.methods.monores import MonoResInputs, MonoResResult, run_monores
+from distres.methods.monores import MonoResResult, run_monores
+from distres.methods.monores_passes import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish

@@ -17,7 +17,8 @@ import torch
 
 from distres.errors import UsageError
 from distres.kernels import fourier
-from distres.kernels.monogenic import Band, Float3, RieszBlock, Shape3
+from distres.kernels.centred import Float3, Shape3
+from distres.kernels.monogenic import Band, RieszBlock
 
 Vectors = npt.NDArray[np.float64]
 

@@ -13,19 +13,24 @@ in the middle: a band is then one slice, and the phase this leaves in c1 and c2 
 from dataclasses import dataclass
 from math import floor, inf, pi, prod
 
-import numpy as np
 import scipy.fft
 import torch
 
 from distres.errors import UsageError
 from distres.kernels import fourier
+from distres.kernels.centred import (
+    Float3,
+    Shape3,
+    empty,
+    middle,
+    mirrored,
+    octant_norm,
+    planes,
+    scale,
+    shifted,
+    slabs,
+)
 from distres.kernels.wedge import Wedge
-
-# Passes over so many voxels (complex64: 512 kB) are served by the cache of one core.
-SLAB_VOXELS = 1 << 16
-
-Shape3 = tuple[int, int, int]
-Float3 = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,21 +123,19 @@ def riesz_block(
     missing wedge are dropped.
     """
     shape = (block.shape[0], block.shape[1], block.shape[2])
-    norm = _octant_norm(shape, shape, voxel_angstrom, block.device)
+    norm = octant_norm(shape, shape, voxel_angstrom, block.device)
     norm[0, 0, 0] = 1.0
-    gain = _mirrored(norm.reciprocal_(), shape)
+    gain = mirrored(norm.reciprocal_(), shape)
     found = fourier.fftn(block)
-    spectrum = _empty(shape, found.dtype, block.device)
-    for slab in _slabs(shape, block.device):
+    spectrum = empty(shape, found.dtype, block.device)
+    for slab in slabs(shape, block.device):
         rows = torch.arange(slab.start, slab.stop, device=block.device)
         source = found.index_select(0, (rows - shape[0] // 2) % shape[0])
-        weight = _planes(gain, shape, slab)
-        for y_to, y_from in _shifted(shape[1]):
-            for x_to, x_from in _shifted(shape[2]):
+        weight = planes(gain, shape, slab)
+        for y_to, y_from in shifted(shape[1]):
+            for x_to, x_from in shifted(shape[2]):
                 pairs = slice(2 * x_to.start, 2 * x_to.stop)
-                _scale(
-                    source[:, y_from, x_from], weight[:, y_to, pairs], spectrum[slab, y_to, x_to]
-                )
+                scale(source[:, y_from, x_from], weight[:, y_to, pairs], spectrum[slab, y_to, x_to])
     if wedge is not None:
         torch.view_as_real(spectrum).mul_(
             wedge.gain(shape, voxel_angstrom, block.device)[..., None]
@@ -192,30 +195,30 @@ def monogenic_amplitude(
     shape, voxel = riesz.shape, riesz.voxel_angstrom
     device = riesz.spectrum.device
     box = box_shape(shape, voxel, band.stop)
-    part = riesz.spectrum[_middle(shape, box)]
-    norm = _octant_norm(shape, box, voxel, device)
+    part = riesz.spectrum[middle(shape, box)]
+    norm = octant_norm(shape, box, voxel, device)
     gain = band.gain(norm).mul_(prod(box) / prod(shape))
     if face_ramp_freq_vox > 0:
         _fade_faces(gain, shape, face_ramp_freq_vox)
     norm[0, 0, 0] = 1.0
     uz, uy, ux = _odd_frequencies(shape, box, voxel, device)
-    field = _empty(box, torch.complex64, device)
-    weights = _mirrored(gain, box)
-    for slab in _slabs(box, device):
+    field = empty(box, torch.complex64, device)
+    weights = mirrored(gain, box)
+    for slab in slabs(box, device):
         filtered = torch.empty_like(field[slab])
-        _scale(part[slab], _planes(weights, box, slab), filtered)
+        scale(part[slab], planes(weights, box, slab), filtered)
         across = torch.complex(uz[slab].expand(-1, box[1], 1), -uy.expand(uz[slab].shape[0], -1, 1))
         torch.mul(filtered, across, out=field[slab])
         if published_nyquist:
             _add_stored_half(field[slab], filtered, voxel, slab, box)
     field = fourier.ifftn(field)
-    power = torch.mul(field.real, field.real, out=_empty(box, torch.float32, device))
+    power = torch.mul(field.real, field.real, out=empty(box, torch.float32, device))
     power.addcmul_(field.imag, field.imag)
-    along = _mirrored(gain.mul_(norm), box)
+    along = mirrored(gain.mul_(norm), box)
     pairs = ux.repeat_interleave(2, dim=2)
-    for slab in _slabs(box, device):
-        weight = torch.addcmul(_planes(along, box, slab), _planes(weights, box, slab), pairs)
-        _scale(part[slab], weight, field[slab])
+    for slab in slabs(box, device):
+        weight = torch.addcmul(planes(along, box, slab), planes(weights, box, slab), pairs)
+        scale(part[slab], weight, field[slab])
     field = fourier.ifftn(field)
     return power.addcmul_(field.real, field.real).addcmul_(field.imag, field.imag).sqrt_()
 
@@ -241,7 +244,7 @@ def smooth_amplitude(
     voxel = _voxel(extent_angstrom, box)
     common = tuple(min(a, b) for a, b in zip(box, shape, strict=True))
     common = (common[0], common[1], common[2])
-    gain = low_pass.gain(_octant_norm(box, common, voxel, amplitude.device))
+    gain = low_pass.gain(octant_norm(box, common, voxel, amplitude.device))
     gain.mul_(prod(shape) / prod(box))
     spectrum = fourier.rfftn(amplitude)
     return fourier.irfftn(_resized_half(spectrum, gain, box, common, shape), shape)
@@ -265,83 +268,9 @@ def _fade_faces(octant: torch.Tensor, shape: Shape3, ramp_freq_vox: float) -> No
         octant *= _rise(0.5 - index / n, ramp_freq_vox).view(view)
 
 
-def _empty(shape: Shape3, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Allocate a block of unset values.
-
-    NumPy asks the operating system for huge pages; torch does not, and then page faults cost more
-    than the arithmetic of a pass over the block.
-    """
-    if device.type != "cpu":
-        return torch.empty(shape, dtype=dtype, device=device)
-    kind = np.complex64 if dtype.is_complex else np.float32
-    return torch.from_numpy(np.empty(shape, dtype=kind))
-
-
-def _scale(spectrum: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
-    """Multiply complex (z, y, x) by real factors that are given twice along x.
-
-    As plain float rows this runs three times as fast as with a factor spread over pairs.
-    """
-    torch.mul(
-        torch.view_as_real(spectrum).flatten(-2),
-        weight,
-        out=torch.view_as_real(out).flatten(-2),
-    )
-
-
 def _voxel(extent: Float3, box: Shape3) -> Float3:
     z, y, x = (e / n for e, n in zip(extent, box, strict=True))
     return z, y, x
-
-
-def _middle(shape: Shape3, box: Shape3) -> tuple[slice, ...]:
-    """Slices that cut a box around zero frequency out of a centred spectrum."""
-    return tuple(
-        slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape, box, strict=True)
-    )
-
-
-def _octant_norm(shape: Shape3, box: Shape3, voxel: Float3, device: torch.device) -> torch.Tensor:
-    """Return |u| in 1/angstrom for the frequencies 0 .. box // 2 of a block of `shape`."""
-    squares = [
-        (torch.arange(m // 2 + 1, device=device, dtype=torch.float64) / (n * d)).square()
-        for n, m, d in zip(shape, box, voxel, strict=True)
-    ]
-    sums = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
-    return sums.sqrt().to(torch.float32)
-
-
-def _mirrored(octant: torch.Tensor, box: Shape3) -> torch.Tensor:
-    """Expand an even function of the frequency to a centred box, each value twice along x.
-
-    The z axis stays folded: plane k of the answer serves both +k and -k, see `_planes`.
-    """
-    y, x = (_folded(n, octant.device) for n in box[1:])
-    # Along x first, where it is a gather of single values and the octant still small.
-    rows = octant.index_select(2, x.repeat_interleave(2))
-    shape = (octant.shape[0], box[1], 2 * box[2])
-    return torch.index_select(rows, 1, y, out=_empty(shape, octant.dtype, octant.device))
-
-
-def _planes(half: torch.Tensor, box: Shape3, slab: slice) -> torch.Tensor:
-    """Unfold a slab of planes from what `_mirrored` made; a view where k is not negative."""
-    first, last = slab.start - box[0] // 2, slab.stop - box[0] // 2
-    if first >= 0:
-        return half[first:last]
-    return half.index_select(0, _folded(box[0], half.device)[slab])
-
-
-def _folded(n: int, device: torch.device) -> torch.Tensor:
-    """Return |k| for the indices k of a centred axis."""
-    return torch.arange(-(n // 2), (n + 1) // 2, device=device).abs()
-
-
-def _slabs(box: Shape3, device: torch.device) -> list[slice]:
-    """Cut a box along z: on a CPU so small that several passes over a slab stay in its cache."""
-    thick = box[0]
-    if device.type == "cpu":
-        thick = max(1, SLAB_VOXELS // (box[1] * box[2]))
-    return [slice(i, min(i + thick, box[0])) for i in range(0, box[0], thick)]
 
 
 def _odd_frequencies(
@@ -359,16 +288,6 @@ def _odd_frequencies(
         view[axis] = m
         found.append(u.to(torch.float32).view(view))
     return found[0], found[1], found[2]
-
-
-def _shifted(n: int) -> tuple[tuple[slice, slice], ...]:
-    """Places in a centred and in a plain spectrum of the two halves of an axis."""
-    half = n // 2
-    halves = (
-        (slice(half, n), slice(0, n - half)),
-        (slice(0, half), slice(n - half, n)),
-    )
-    return halves if half else halves[:1]
 
 
 def _add_stored_half(
@@ -394,7 +313,7 @@ def _resized_half(
         full = gain.index_select(1, mirrored[1]).index_select(0, mirrored[0])
         torch.view_as_real(spectrum).mul_(full[..., None])
         return spectrum
-    out = _empty((shape[0], shape[1], shape[2] // 2 + 1), spectrum.dtype, spectrum.device).zero_()
+    out = empty((shape[0], shape[1], shape[2] // 2 + 1), spectrum.dtype, spectrum.device).zero_()
     x = slice(0, (common[2] + 1) // 2)
     for z in _signed_runs(box[0], common[0], shape[0]):
         for y in _signed_runs(box[1], common[1], shape[1]):

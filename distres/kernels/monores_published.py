@@ -20,10 +20,10 @@ import torch
 
 from distres.errors import InputError
 from distres.kernels import fourier
+from distres.kernels.centred import Shape3
 from distres.kernels.monogenic import (
     Band,
     RieszBlock,
-    Shape3,
     monogenic_amplitude,
     riesz_block,
     smooth_amplitude,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from distres.errors import InputError
-from distres.kernels.monogenic import Shape3
+from distres.kernels.centred import Shape3
 
 # Standard deviation of the weight in cells: seven cells count along an axis, four at its end.
 BANDWIDTH_CELLS = 2.0

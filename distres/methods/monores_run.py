@@ -8,7 +8,8 @@ from distres.errors import TrustWarning
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.methods.bring import bring_mask
 from distres.methods.mask import MaskResult, search_level
-from distres.methods.monores import MonoResInputs, MonoResResult, run_monores
+from distres.methods.monores import MonoResResult, run_monores
+from distres.methods.monores_passes import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish

@@ -10,16 +10,15 @@ import torch
 
 from distres.engine.jobs import Array, TileInputs, TileResult
 from distres.engine.tiles import Region
-from distres.kernels.monogenic import Float3, Shape3
+from distres.kernels.centred import Float3, Shape3
 from distres.kernels.monores import (
     TAPER_VOX,
     LevelTests,
     decide,
-    noise_cells,
-    noise_counts,
     refine_state,
     taper_faces,
 )
+from distres.kernels.monores_noise import noise_cells, noise_counts
 from distres.kernels.monores_published import published_monores
 from distres.kernels.noise_threshold import BINS
 from distres.kernels.sweep import FAILURES_TO_DIE, SweepState

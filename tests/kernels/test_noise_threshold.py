@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from distres.errors import InputError, UsageError
 from distres.kernels.monogenic import Band, monogenic_amplitude, riesz_block, smooth_amplitude
-from distres.kernels.monores import INDEPENDENT_CUTOFF
+from distres.kernels.monores_noise import INDEPENDENT_CUTOFF
 from distres.kernels.noise_threshold import (
     BINS,
     RELATIVE_BIN_WIDTH,

@@ -1,0 +1,319 @@
+"""The passes of MonoRes: what they read, their jobs, and how their rows become thresholds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from distres.engine.cluster import Executor
+from distres.engine.jobs import OutputSpec, Source, TileJob, ZarrSource
+from distres.engine.planner import plan_tiles
+from distres.engine.run import Run
+from distres.engine.runner import output, run_job
+from distres.engine.tiles import TilePlan
+from distres.errors import InputError
+from distres.io.grid import Grid
+from distres.kernels.monores import LevelTests, halo_vox
+from distres.kernels.monores_noise import (
+    CELL_VOX,
+    FIELD_INDEPENDENT,
+    INDEPENDENT_CUTOFF,
+    field_bandwidth_cells,
+)
+from distres.kernels.noise_threshold import (
+    independent_values,
+    sweep_threshold,
+)
+from distres.kernels.threshold_field import fit_threshold_field
+from distres.kernels.wedge import Wedge
+from distres.methods.mask import occupied_tiles
+from distres.methods.monores_plan import MonoResParameters
+from distres.methods.monores_tiles import (
+    FLAGS,
+    LOCRES,
+    NEVER_CODE,
+    NOISE_HALO_VOX,
+    decide_tile,
+    noise_path,
+    noise_tile,
+    state_path,
+)
+from distres.methods.products import FLAG_OUTSIDE
+from distres.methods.solvent import NoiseSphere
+
+# Measured peak of a tile function over the voxels of its block (160^3 and 216^3, float32).
+NOISE_BYTES_PER_VOXEL = 80.0
+CELLS_BYTES_PER_VOXEL = 88.0
+DECIDE_BYTES_PER_VOXEL = 56.0
+SAMPLE_EDGE, SAMPLES = 32, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonoResInputs:
+    """What MonoRes reads, all in pyramids: voxel i of level l lies on voxel ``i * 2**l``.
+
+    Attributes
+    ----------
+    half1
+        Levels of half map 1, or of the map.
+    half2
+        Levels of half map 2; None for a single map.
+    grid
+        Grid of level 0.
+    mask, occupancy
+        Mask on level 0, and its largest value in cells; None answers every voxel.
+    region
+        Levels of the noise region's mask; None for the default region.
+    sphere
+        Where solvent holds noise; needed for a single map without `region`.
+    mirror_vox
+        How far blocks are mirrored at the volume's faces; 0 takes the volume as periodic.
+    wedge
+        Frequencies that were not measured.
+    """
+
+    half1: Sequence[Source]
+    half2: Sequence[Source] | None
+    grid: Grid
+    mask: Source | None = None
+    occupancy: Source | None = None
+    region: Sequence[Source] | None = None
+    sphere: NoiseSphere | None = None
+    mirror_vox: int = 0
+    wedge: Wedge | None = None
+
+    @property
+    def levels(self) -> int:
+        """Levels that can be used."""
+        others = [a for a in (self.half2, self.region) if a is not None]
+        return min([len(self.half1), *(len(a) for a in others)])
+
+    @property
+    def region_kind(self) -> str:
+        """Where noise is measured: ``file``, ``solvent`` or ``mask``."""
+        if self.region is not None:
+            return "file"
+        return "mask" if self.half2 is not None else "solvent"
+
+    def maps(self, level: int) -> dict[str, Source]:
+        """Return the maps of one level by role."""
+        found = {"half1": self.half1[level]}
+        return found if self.half2 is None else {**found, "half2": self.half2[level]}
+
+    def masks(self, level: int) -> dict[str, Source]:
+        """Return what says where the mask is, on one level."""
+        found: dict[str, Source] = {}
+        if self.mask is not None and level == 0:
+            found["mask"] = self.mask
+        if self.occupancy is not None:
+            found["occupancy"] = self.occupancy
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """One number a test, or a field over the volume (its array in the store, and its nodes)."""
+
+    values: tuple[float, ...] = ()
+    field: ZarrSource | None = None
+    nodes: tuple[list[float], ...] = ()
+
+
+@dataclass(slots=True)
+class Passes:
+    """Makes the jobs of a run and reduces their rows."""
+
+    inputs: MonoResInputs
+    run: Run
+    executor: Executor
+    parameters: MonoResParameters
+    resolutions: npt.NDArray[np.float64]
+    tile: int | None
+
+    def thresholds(self, tests: LevelTests) -> Thresholds:
+        """Measure the noise of a level's tests."""
+        scale = noise_scale(self.inputs, tests.level)
+        table = run_job(self.noise_job(tests, scale), run=self.run, executor=self.executor)
+        grid = self.inputs.grid.coarser(2**tests.level)
+        volume = int(table.sum("voxels")) * prod(grid.voxel_size_angstrom)
+        local = self.parameters.local_noise
+        values = []
+        for row, frequency in zip(table.sum("counts"), tests.frequencies, strict=True):
+            independent = independent_values(volume, INDEPENDENT_CUTOFF * frequency)
+            unit = 1.0 if local else scale
+            if local:
+                # An amplitude is judged by the field around it, which rests on fewer values.
+                independent = min(independent, FIELD_INDEPENDENT)
+            values.append(sweep_threshold(row, unit, self.parameters.confidence, independent))
+        return self._field(tests, values) if local else Thresholds(values=tuple(values))
+
+    def _field(self, tests: LevelTests, quantiles: Sequence[float]) -> Thresholds:
+        """Fit smooth fields to the mean amplitudes of cells; the quantile scales them."""
+        count = len(tests.frequencies)
+        grid = self.inputs.grid.coarser(2**tests.level)
+        source = output(self.run, noise_path(tests.level))
+        cells = np.asarray(source.read((slice(None),) * 3), np.float64)
+        fields = [
+            fit_threshold_field(
+                cells[i] * quantile,
+                cells[count + i],
+                grid.shape,
+                (CELL_VOX,) * 3,
+                field_bandwidth_cells(frequency * max(grid.voxel_size_angstrom)),
+            )
+            for i, (quantile, frequency) in enumerate(
+                zip(quantiles, tests.frequencies, strict=True)
+            )
+        ]
+        path = f"monores/thresholds/{tests.level}"
+        data = np.stack([field.values for field in fields]).astype(np.float32)
+        chunks = (count, *(min(n, 64) for n in data.shape[1:]))
+        zarr.create_array(self.run.store, name=path, data=data, chunks=chunks, overwrite=True)
+        return Thresholds(
+            values=tuple(float(field.values.mean()) for field in fields),
+            field=output(self.run, path),
+            nodes=tuple(axis.tolist() for axis in fields[0].nodes),
+        )
+
+    def noise_job(self, tests: LevelTests, scale: float) -> TileJob:
+        """Return the pass that measures a level's noise."""
+        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
+        local = self.parameters.local_noise
+        needed = self._bytes(CELLS_BYTES_PER_VOXEL if local else NOISE_BYTES_PER_VOXEL, grid)
+        plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX, needed)
+        region: dict[str, Source] = {}
+        if inputs.region is not None:
+            region["region"] = inputs.region[tests.level]
+        sphere = inputs.sphere or NoiseSphere.everywhere(inputs.grid)
+        cells = (2 * len(tests.frequencies),)
+        return TileJob(
+            name=f"monores noise {tests.level}",
+            plan=plan,
+            function=noise_tile,
+            inputs={**inputs.maps(tests.level), **inputs.masks(tests.level), **region},
+            outputs={
+                noise_path(tests.level): OutputSpec(lead=cells, divisor=CELL_VOX, fill_value=0.0)
+            }
+            if local
+            else {},
+            parameters={
+                "tests": asdict(tests),
+                "voxel_angstrom": list(grid.voxel_size_angstrom),
+                "scale": scale,
+                "region": inputs.region_kind,
+                "centre_angstrom": list(sphere.centre_angstrom),
+                "radius_angstrom": sphere.radius_angstrom,
+                "local": local,
+                **self._shared(),
+            },
+            tiles=self._occupied(plan, tests.level) if inputs.region_kind == "mask" else None,
+            bytes_per_voxel=needed,
+        )
+
+    def decide_job(self, tests: LevelTests, thresholds: Thresholds, coarser: int | None) -> TileJob:
+        """Return the pass that tests a level's voxels; on level 0 it writes the answer."""
+        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
+        needed = self._bytes(DECIDE_BYTES_PER_VOXEL, grid)
+        plan = self._plan(grid, halo_vox(tests, grid.voxel_size_angstrom), 8, needed)
+        sources = {**inputs.maps(tests.level), **inputs.masks(tests.level)}
+        if coarser is not None:
+            sources["state"] = output(self.run, state_path(coarser))
+        parameters: dict[str, Any] = {
+            "tests": asdict(tests),
+            "voxel_angstrom": list(grid.voxel_size_angstrom),
+            "coarser": coarser,
+            **self._shared(),
+            "thresholds": list(thresholds.values[: len(tests.frequencies)]),
+        }
+        if thresholds.field is not None:
+            sources["thresholds"] = thresholds.field
+            parameters["nodes"] = [list(axis) for axis in thresholds.nodes]
+        outputs: Mapping[str, OutputSpec] = {
+            state_path(tests.level): OutputSpec(dtype="int16", fill_value=NEVER_CODE)
+        }
+        if tests.level == 0:
+            parameters |= {
+                "resolutions": self.resolutions.tolist(),
+                "shape": list(grid.shape),
+            }
+            outputs = answer_outputs()
+        return TileJob(
+            name=f"monores decisions {tests.level}",
+            plan=plan,
+            function=decide_tile,
+            inputs=sources,
+            outputs=outputs,
+            parameters=parameters,
+            tiles=self._occupied(plan, tests.level),
+            bytes_per_voxel=needed,
+        )
+
+    def _shared(self) -> dict[str, Any]:
+        """Return what both passes are told."""
+        wedge = self.inputs.wedge
+        return {
+            "mirror_vox": self.inputs.mirror_vox,
+            "wedge": None if wedge is None else asdict(wedge),
+            "device": self.parameters.device,
+        }
+
+    def _bytes(self, per_voxel: float, grid: Grid) -> float:
+        """Count what mirroring adds to a block, by its smallest likely edges."""
+        more = 2 * self.inputs.mirror_vox
+        return per_voxel * prod(1 + more / min(n, 128) for n in grid.shape)
+
+    def _plan(self, grid: Grid, halo: int, multiple: int, bytes_per_voxel: float) -> TilePlan:
+        return plan_tiles(
+            grid.shape,
+            halo=(halo, halo, halo),
+            bytes_per_voxel=bytes_per_voxel,
+            memory_bytes=self.executor.memory_bytes,
+            workers=self.executor.workers,
+            tile=self.tile,
+            multiple=multiple,
+            run=self.run,
+        )
+
+    def _occupied(self, plan: TilePlan, level: int) -> tuple[int, ...] | None:
+        """Return the tiles of a level that may hold mask; None for all."""
+        if self.inputs.occupancy is None:
+            return None
+        z, y, x = (c * 2**level for c in plan.core)
+        finest = TilePlan(shape=self.inputs.grid.shape, core=(z, y, x), halo=(0, 0, 0))
+        return occupied_tiles(self.inputs.occupancy, finest)
+
+
+def answer_outputs() -> Mapping[str, OutputSpec]:
+    """Return the arrays every run of MonoRes ends with."""
+    return {
+        LOCRES: OutputSpec(lead=(1,)),
+        FLAGS: OutputSpec(dtype="uint8", lead=(1,), fill_value=FLAG_OUTSIDE),
+    }
+
+
+def noise_scale(inputs: MonoResInputs, level: int) -> float:
+    """Return the strength of the noise on a level, from small cubes all over the volume."""
+    shape = inputs.half1[level].shape[-3:]
+    squares, count = 0.0, 0
+    for index in np.ndindex(*(SAMPLES,) * 3):
+        region = tuple(
+            slice(first, first + min(SAMPLE_EDGE, n))
+            for n, i in zip(shape, index, strict=True)
+            for first in [max(0, (2 * i + 1) * n // (2 * SAMPLES) - SAMPLE_EDGE // 2)]
+        )
+        block = np.asarray(inputs.half1[level].read(region), dtype=np.float64)
+        if inputs.half2 is not None:
+            block = (block - np.asarray(inputs.half2[level].read(region), dtype=np.float64)) / 2
+        squares += float(np.square(block - block.mean()).sum())
+        count += block.size
+    if squares == 0:
+        raise InputError(
+            "the half maps are equal all over the volume; give two independent half maps"
+            if inputs.half2 is not None
+            else "the map is constant; there is nothing to measure"
+        )
+    return float((squares / count) ** 0.5)
