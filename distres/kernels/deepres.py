@@ -159,9 +159,10 @@ def window_norm(density: torch.Tensor) -> torch.Tensor:
 
 def _scaled(density: torch.Tensor) -> torch.Tensor:
     """Bring the largest value near 1 by a power of two: exact, and safe in half precision."""
-    largest = density.abs().amax(dim=(1, 2, 3, 4), keepdim=True).float()
-    _, exponent = torch.frexp(torch.where(largest > 0, largest, 1.0))
-    return torch.ldexp(density, -exponent)
+    largest = density.detach().abs().amax(dim=(1, 2, 3, 4), keepdim=True).float()
+    mantissa, _ = torch.frexp(largest)
+    power = torch.where(largest > 0, largest / mantissa, 1.0)
+    return density / power.to(density.dtype)
 
 
 def seeded_network(config: DeepResConfig, seed: int) -> DeepResNetwork:
