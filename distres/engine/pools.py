@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from distres.engine.process import settled_process
 from distres.engine.tasks import Failure, Outcome, TileTask, compute_pack, compute_tile
+from distres.errors import ClusterError
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,9 @@ Pack = tuple[int, ...]
 # Packs handed out at the least: enough that workers never wait, and that clusters which grow with
 # their backlog do grow.
 WINDOW = 64
+SCHEDULER_GONE = (
+    "the scheduler is gone; finished tiles are kept, go on with --resume once a scheduler runs"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,7 @@ class DaskPool:
 
         self.workers = workers
         self.window = max(WINDOW, 2 * workers)
+        self._name = name
         self._client = client
         self._data = task.packed()
         # One key family a job: Dask then queues tasks on the scheduler, not on workers.
@@ -127,12 +132,23 @@ class DaskPool:
         self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
 
     def submit(self, pack: Pack) -> None:
-        """Hand over a pack."""
+        """Hand over a pack.
+
+        Raises
+        ------
+        ClusterError
+            The client has given up its scheduler.
+        """
+        from distributed.client import ClosedClientError
+
         key = (self._token, self._count)
         self._count += 1
-        future = self._client.submit(
-            compute_pack, self._data, pack, key=key, pure=False, resources=self._resources
-        )
+        try:
+            future = self._client.submit(
+                compute_pack, self._data, pack, key=key, pure=False, resources=self._resources
+            )
+        except ClosedClientError as error:
+            raise ClusterError(f"{self._name}: {SCHEDULER_GONE}") from error
         self._futures[key] = (future, pack)
         self._completed.add(future)
 

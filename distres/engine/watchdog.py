@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distres.engine.cluster import Executor
-from distres.engine.pools import DaskPool, Finished, Pool
+from distres.engine.pools import SCHEDULER_GONE, DaskPool, Finished, Pool
 from distres.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -70,10 +70,7 @@ class Watchdog:
         if self._lasting("away", away) > self._executor.patience_seconds / 2 or (
             self._executor.client.status == "closed"
         ):
-            raise ClusterError(
-                f"{self._job}: the scheduler is gone; finished tiles are kept, go on with --resume "
-                "once a scheduler runs"
-            )
+            raise ClusterError(f"{self._job}: {SCHEDULER_GONE}")
         return not away
 
     def _workers(self) -> Mapping[str, Any] | None:

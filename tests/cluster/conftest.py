@@ -18,6 +18,9 @@ from distres.engine.tiles import TilePlan
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SHAPE = (37, 40, 33)
+# While a file named "hold" lies beside the calls, each tile takes this long: a run lasts until a
+# test has seen what it waits for, at any speed of the machine.
+HOLD_SECONDS = 3.0
 
 
 def work(inputs, parameters):
@@ -30,6 +33,9 @@ def work(inputs, parameters):
     spectrum[0] *= 0.5
     smooth = torch.fft.irfftn(spectrum, s=block.shape).numpy()[tile.crop]
     time.sleep(parameters["seconds"] * (1 + (tile.index * 7) % 5) / 3)
+    end = time.monotonic() + HOLD_SECONDS
+    while Path(parameters["calls"]).with_name("hold").exists() and time.monotonic() < end:
+        time.sleep(0.05)
     Path(parameters["calls"], f"{tile.index}-{os.getpid()}-{time.time_ns()}").touch()
     return TileResult(
         arrays={"smooth": smooth, "twice": np.stack([smooth, 2 * smooth])},
@@ -70,6 +76,25 @@ def calls(tmp_path):
         return Counter(int(p.name.split("-")[0]) for p in (tmp_path / "calls").iterdir())
 
     return count
+
+
+@pytest.fixture
+def hold(tmp_path):
+    """Return the file that makes a run last while it exists."""
+    return tmp_path / "hold"
+
+
+@pytest.fixture
+def until():
+    """Wait for a condition; the limit is far beyond what a loaded machine needs."""
+
+    def wait(condition, seconds=240):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.1)
+
+    return wait
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A client to be killed: runs one job in the folder it is given.
 
 Usage: driver.py FOLDER RUN SPEC TILE_SECONDS [EDGE]
+
+While FOLDER/hold exists no tile ends.
 """
 
 import os
@@ -25,6 +27,8 @@ def work(inputs, parameters):
     """Scale a core, take some time, and note the call in a folder."""
     index = inputs.tile.index
     time.sleep(parameters["seconds"] * (1 + (index * 7) % 5) / 3)
+    while Path(parameters["calls"]).with_name("hold").exists():
+        time.sleep(0.05)
     core = inputs.core("map") * np.float32(1.1)
     Path(parameters["calls"], f"{index}-{os.getpid()}-{time.time_ns()}").touch()
     return TileResult(arrays={"out": core}, row={"sum": float(core.sum()), "n": core.size})

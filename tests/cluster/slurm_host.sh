@@ -74,7 +74,7 @@ CONF
   export SLURM_CONF="$folder/slurm.conf"
   slurmctld -c >&2
   slurmd -c >&2
-  for _ in $(seq 60); do
+  for _ in $(seq 400); do
     if [ "$(sinfo --noheader --nodes="$host" --partition=cpu --format=%t 2> /dev/null)" = idle ]; then
       echo "$folder"
       return

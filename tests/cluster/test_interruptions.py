@@ -35,7 +35,7 @@ def start(folder, run, *, spec="local", seconds=0.05, edge=6):
     return process
 
 
-def finish(process, timeout=120):
+def finish(process, timeout=280):
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
 
@@ -77,7 +77,7 @@ def test_a_client_killed_five_times_loses_no_finished_tile(tmp_path):
         workers = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()
-        _, alive = psutil.wait_procs(workers, timeout=30)
+        _, alive = psutil.wait_procs(workers, timeout=120)
         assert not alive, "workers outlived their client"
         now = calls(tmp_path)
         kept |= {tile: now[tile] for tile in done(run) if tile not in kept}
@@ -100,7 +100,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(tmp_path, number, spec):
     process = start(tmp_path, run, spec=spec, seconds=0.1, edge=12)
     wait_for_tiles(process, tmp_path, 3)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    code, _, err = finish(process, timeout=30)
+    code, _, err = finish(process)
     assert code == 130, err
     assert "--resume" in err
     assert "Traceback" not in err
@@ -117,13 +117,15 @@ def test_a_stopped_run_says_how_to_go_on_and_does(tmp_path, number, spec):
 
 def test_a_second_client_is_refused_while_the_first_runs(tmp_path):
     run = tmp_path / "run"
-    first = start(tmp_path, run, spec="none", seconds=0.2, edge=12)
+    (tmp_path / "hold").touch()
+    first = start(tmp_path, run, spec="none", seconds=0.01, edge=12)
     second = subprocess.run(
-        [sys.executable, DRIVER, tmp_path, run, "none", "0.2", "12"],
+        [sys.executable, DRIVER, tmp_path, run, "none", "0.01", "12"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
+    (tmp_path / "hold").unlink()
     assert second.returncode == 3
     assert f"in use by process {first.pid}" in second.stderr
     assert finish(first)[0] == 0

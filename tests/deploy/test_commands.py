@@ -14,7 +14,7 @@ UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--
 NAMESPACE = "lab"
 WORKERS = 2
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_commands_complete_a_run_with_the_bits_of_one_process(
     mounts = {"/data": data, "/tmp": tmp_path, "/etc/distres": profile}
     (tmp_path / "runner.sh").write_text(command_of(job, mounts, variables=short))
 
-    done = subprocess.run([*UNSHARE, PODS, tmp_path, *pods, "runner"], timeout=250)
+    done = subprocess.run([*UNSHARE, PODS, tmp_path, *pods, "runner"], timeout=500)
     logs = "\n".join(file.read_text()[-1500:] for file in tmp_path.glob("*.log"))
     assert done.returncode == 0, logs
     run = data / "runs/localfsc"

@@ -95,14 +95,14 @@ def cluster(tmp_path):
          "--scheduler-file", note],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not note.exists() or not note.read_text().endswith("}"):
         assert time.monotonic() < end
         time.sleep(0.2)
     worker = subprocess.Popen(
         [*module, "distributed.cli.dask_worker", *options(tmp_path / "tls", "worker"),
          "--protocol", "tls", "--nthreads", "1", "--memory-limit", "1GB", "--no-dashboard",
-         "--scheduler-file", note, "--local-directory", tmp_path, "--death-timeout", "60"],
+         "--scheduler-file", note, "--local-directory", tmp_path, "--death-timeout", "240"],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -110,13 +110,13 @@ def cluster(tmp_path):
     finally:
         for process in (worker, scheduler):
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def profile(tmp_path, address, files):
     file = tmp_path / "cluster.toml"
     lines = [f'{name} = "{value}"' for name, value in {"address": address, **files}.items()]
-    file.write_text("\n".join(['kind = "address"', "patience_seconds = 60", *lines]))
+    file.write_text("\n".join(['kind = "address"', "patience_seconds = 240", *lines]))
     return str(file)
 
 

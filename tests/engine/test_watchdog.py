@@ -132,3 +132,16 @@ def test_futures_that_a_lost_connection_orphaned_are_taken_back(pool):
     assert lost.pack == (4, 5)
     assert not lost.blamed
     assert pool.pending == 1
+
+
+def test_a_client_that_closes_while_packs_are_handed_over_ends_the_run(pool):
+    from distributed.client import ClosedClientError
+
+    def submit(*arguments, **settings):
+        raise ClosedClientError("Client is closed. Can't send update-graph message.")
+
+    pool._client = SimpleNamespace(submit=submit)
+    pool._name, pool._token, pool._count = "job", "t", 0
+    pool._data, pool._resources = b"", None
+    with pytest.raises(ClusterError, match=r"job: the scheduler is gone.*--resume"):
+        pool.submit((1,))
