@@ -30,7 +30,7 @@ import torch
 from scipy import ndimage
 
 from distres.kernels.guinier import bin_centres, fit_b_factor, radial_power
-from distres.methods.deblur import DeblurParameters
+from distres.methods.deblur_plan import DeblurParameters
 from distres.methods.deblur_run import deblur_map
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc

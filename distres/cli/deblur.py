@@ -9,7 +9,7 @@ import typer
 from distres.cli import options as shared
 
 if TYPE_CHECKING:
-    from distres.methods.deblur_run import DeblurRun
+    from distres.methods.deblur_result import DeblurRun
 
 _PANEL = "LocalDeblur"
 
@@ -132,7 +132,7 @@ def deblur(
     from distres.cli.logs import start_logging
     from distres.errors import UsageError
     from distres.methods import deblur_run
-    from distres.methods.deblur import DeblurParameters
+    from distres.methods.deblur_plan import DeblurParameters
 
     start_logging(log_file)
     if model not in ("paper", "blur"):

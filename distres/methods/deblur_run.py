@@ -1,95 +1,35 @@
-"""A whole run of LocalDeblur: inputs, resolution field, iterations, maps, profiles, record."""
+"""A whole run of LocalDeblur: inputs, resolution field, iterations."""
 
-import csv
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from distres.engine.jobs import Source
 from distres.engine.runner import output, run_job
-from distres.engine.tables import Table
 from distres.errors import InputError, UsageError
-from distres.io.grid import Grid
-from distres.io.mrc import MrcHeader
-from distres.io.volume import Volume, VolumeLike
-from distres.kernels.guinier import bin_centres, fit_b_factor
-from distres.methods.deblur import (
-    COARSEST_VOX,
-    DeblurParameters,
-    DeblurResult,
-    Passes,
-    ResolutionField,
-    radial_amplitude,
-    run_deblur,
-)
+from distres.io.volume import VolumeLike
+from distres.methods.deblur import run_deblur
 from distres.methods.deblur_inputs import (
     MEAN,
     MapInputs,
     RunResolution,
-    bring_resolution,
     mean_job,
     open_map,
     open_run_resolution,
 )
-from distres.methods.deblur_tiles import RESOLUTION
-from distres.methods.export import export_array
+from distres.methods.deblur_passes import Passes
+from distres.methods.deblur_plan import COARSEST_VOX, DeblurParameters, ResolutionField
+from distres.methods.deblur_resolution import bring_resolution
+from distres.methods.deblur_result import METHOD, DeblurRun, Prepared, finish_deblur
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
 from distres.methods.mask import load_mask
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
-from distres.methods.products import BIN_EDGES_ANGSTROM
 from distres.methods.pyramid import ingest
-from distres.methods.record import make_record
 from distres.methods.session import Session, open_half_maps, open_session
 
-METHOD = "deblur"
 RESOLUTION_METHODS = ("localfsc", "monores")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeblurRun:
-    """A finished run.
-
-    Attributes
-    ----------
-    directory
-        Where it lies.
-    record
-        What ``run.json`` says.
-    """
-
-    directory: Path
-    record: dict[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a script wants to know, as JSON values."""
-        return {
-            "method": METHOD,
-            "statistics": self.record["statistics"],
-            "warnings": self.record["warnings"],
-            "outputs": {k: str(self.directory / v) for k, v in self.record["outputs"].items()},
-            "record": str(self.directory / "run.json"),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """Everything that the iterations need, in the run's store."""
-
-    observed: Source
-    locres: Volume | RunResolution
-    mask: Source | None
-    grid: Grid
-    header: MrcHeader | None
-    stem: str
-    volumes: Mapping[str, Volume]
-    notes: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def deblur_map(
@@ -160,7 +100,7 @@ def deblur_halves(
         second = ingest(maps.half2, session.run, "half2", session.executor)[0]
         job = mean_job(session, first, second, maps.half1.grid)
         run_job(job, run=session.run, executor=session.executor)
-        prepared = _Prepared(
+        prepared = Prepared(
             observed=output(session.run, MEAN),
             locres=measured,
             mask=measured.mask,
@@ -197,7 +137,7 @@ def _measure(
     return open_run_resolution(directory)
 
 
-def _prepare_map(session: Session, inputs: MapInputs) -> _Prepared:
+def _prepare_map(session: Session, inputs: MapInputs) -> Prepared:
     run, executor, grid = session.run, session.executor, inputs.density.grid
     observed = ingest(inputs.density, run, "map", executor)[0]
     mask: Source | None = None
@@ -208,7 +148,7 @@ def _prepare_map(session: Session, inputs: MapInputs) -> _Prepared:
         mask = found.source
     elif isinstance(inputs.locres, RunResolution):
         mask = inputs.locres.mask
-    return _Prepared(
+    return Prepared(
         observed=observed,
         locres=inputs.locres,
         mask=mask,
@@ -220,7 +160,7 @@ def _prepare_map(session: Session, inputs: MapInputs) -> _Prepared:
     )
 
 
-def _compute(session: Session, given: _Prepared, parameters: DeblurParameters) -> DeblurRun:
+def _compute(session: Session, given: Prepared, parameters: DeblurParameters) -> DeblurRun:
     voxel = max(given.grid.voxel_size_angstrom)
     found, table = bring_resolution(
         session,
@@ -248,7 +188,7 @@ def _compute(session: Session, given: _Prepared, parameters: DeblurParameters) -
             f"the map still changed by {100 * result.iterations[-1].change:.1f} % in the last of "
             f"{len(result.iterations)} iterations; --iterations allows more"
         )
-    record = _finish(session, given, parameters, found, table, result)
+    record = finish_deblur(session, given, parameters, found, table, result)
     return DeblurRun(directory=session.run.directory, record=record)
 
 
@@ -265,104 +205,3 @@ def _warn(session: Session, found: ResolutionField, parameters: DeblurParameters
             f"the map varies less inside the mask than outside (SNR {found.snr:.2f}): is it the "
             "right mask?"
         )
-
-
-def _finish(
-    session: Session,
-    given: _Prepared,
-    parameters: DeblurParameters,
-    found: ResolutionField,
-    table: Table,
-    result: DeblurResult,
-) -> dict[str, Any]:
-    run = session.run
-    name = f"{given.stem}_{METHOD}"
-    files = {
-        "sharpened": (f"{name}.mrc", result.path, False),
-        "gain": (f"{name}_gain.mrc", result.gain, False),
-        "locres_fill": (f"{name}_locres_fill.mrc", RESOLUTION, True),
-    }
-    for role, (file, path, fill) in files.items():
-        export_array(
-            output(run, path),
-            given.grid,
-            given.header,
-            run.directory / file,
-            fill=fill,
-            label=f"{METHOD} {role}",
-            overwrite=True,  # the run directory is this run's own
-        )
-    outputs = {role: file for role, (file, _, _) in files.items()}
-    outputs |= {"iterations": f"{name}_iterations.csv", "guinier": f"{name}_guinier.csv"}
-    profile = guinier_profile(result.profiles, given.grid, found)
-    _write_iterations(run.directory / outputs["iterations"], result)
-    _write_columns(run.directory / outputs["guinier"], profile["columns"])
-    count, logs, _ = (float(v) for v in result.profiles.sum("logs"))
-    record = make_record(
-        method=METHOD,
-        grid=given.grid,
-        inputs=given.volumes,
-        parameters={
-            **asdict(parameters),
-            "k_per_square_angstrom": result.k_per_square_angstrom,
-            "snr": None if result.damping == 0 else 1 / result.damping,
-            "step": result.step,
-            "bands": result.bands,
-            "tile_core_vox": list(result.plan.core),
-            "tile_halo_vox": list(result.plan.halo),
-            **given.facts,
-        },
-        results={
-            "outputs": outputs,
-            "arrays": {"density": result.path, "gain": result.gain, "locres": RESOLUTION},
-            "histograms": {
-                "used": {
-                    "edges_angstrom": [float(edge) for edge in BIN_EDGES_ANGSTROM],
-                    "counts": table.sum("counts").tolist(),
-                }
-            },
-            "statistics": {
-                "iterations": len(result.iterations),
-                "converged": result.converged,
-                "change": result.iterations[-1].change,
-                "gain_mean": float(np.exp(logs / count)) if count else None,
-                "b_factor_before": profile["b_before"],
-                "b_factor_after": profile["b_after"],
-                "finest_angstrom": found.finest_angstrom,
-                "median_angstrom": found.median_angstrom,
-                "coarsest_angstrom": found.coarsest_angstrom,
-            },
-            "iterations": [asdict(iteration) for iteration in result.iterations],
-        },
-        warnings=[*given.notes, *session.warnings],
-        executor=session.executor,
-        stopwatch=session.stopwatch,
-        argv=session.options.argv,
-    )
-    run.write_record(record)
-    return record
-
-
-def guinier_profile(profiles: Table, grid: Grid, found: ResolutionField) -> dict[str, Any]:
-    """Return the Guinier profiles of input and output, and the B-factors of lines through them."""
-    frequency = bin_centres(0.5 / max(grid.voxel_size_angstrom))
-    columns = {"frequency_per_angstrom": frequency}
-    fitted = {}
-    for role, name in (("before", "map"), ("after", "iterate")):
-        amplitude = radial_amplitude(profiles, name)
-        columns[f"amplitude_{role}"] = amplitude
-        b, _ = fit_b_factor(frequency, amplitude, high_angstrom=found.finest_angstrom)
-        fitted[f"b_{role}"] = b if np.isfinite(b) else None
-    return {"columns": columns, **fitted}
-
-
-def _write_iterations(path: Path, result: DeblurResult) -> None:
-    rows = [asdict(iteration) for iteration in result.iterations]
-    _write_columns(path, {name: [row[name] for row in rows] for name in rows[0]})
-
-
-def _write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))

@@ -1,128 +1,33 @@
-"""Tile functions of LocalDeblur: the resolution field, the two halves of an iteration, the gain.
+"""Tile functions of LocalDeblur: the two halves of an iteration, the gain.
 
 The box is continued periodically, as in one transform of the whole: tiles at its faces read their
 halo from the other side, so that they see what the whole volume sees.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
-from scipy.fft import next_fast_len
 
-from distres.engine.jobs import Array, Source, TileInputs, TileResult
-from distres.engine.tiles import Region
-from distres.kernels.deblur import Bands, Bank, LocalBlur, make_bank, make_gaussian_bank
-from distres.kernels.extend import extend_nearest
-from distres.kernels.foreign import Convention, resolution_angstrom
+from distres.engine.jobs import Array, TileInputs, TileResult
+from distres.kernels.deblur import LocalBlur
+from distres.kernels.deblur_bands import Bands
+from distres.kernels.deblur_bank import Bank, make_bank, make_gaussian_bank
 from distres.kernels.guinier import radial_power
 from distres.methods.localfsc_tiles import pick_device
+from distres.methods.periodic import Reach
 
-RESOLUTION = "deblur/resolution"
-# How far the resolution of the particle is carried into the solvent.
-EXTEND_VOX = 16
 GAIN_SIGMA_VOX = 4.0
 GAIN_TRUNCATE = 3.0
 
 Parameters = Mapping[str, Any]
-Float32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """What a tile reads of the periodic box.
-
-    Attributes
-    ----------
-    runs
-        Per axis, one or two slices of the box that lie side by side in the block.
-    crop
-        Where the core lies in the block.
-    """
-
-    runs: tuple[tuple[slice, ...], ...]
-    crop: Region
-
-    @classmethod
-    def of(cls, core: Region, halo: int | tuple[int, int, int], shape: tuple[int, ...]) -> "Reach":
-        """Surround a core by its halo, and grow the block to a length that transforms fast."""
-        halos = (halo,) * 3 if isinstance(halo, int) else halo
-        runs: list[tuple[slice, ...]] = []
-        crop: list[slice] = []
-        for part, h, n in zip(core, halos, shape, strict=True):
-            length = part.stop - part.start
-            wanted = int(next_fast_len(length + 2 * h, real=True))
-            if wanted >= n:
-                runs.append((slice(0, n),))
-                crop.append(part)
-                continue
-            first = (part.start - h) % n
-            last = first + wanted
-            runs.append(
-                (slice(first, last),) if last <= n else (slice(first, n), slice(0, last - n))
-            )
-            crop.append(slice(h, h + length))
-        return cls(runs=tuple(runs), crop=(crop[0], crop[1], crop[2]))
-
-    def read(self, source: Source) -> Float32:
-        """Read the block."""
-        places = []
-        for axis in self.runs:
-            ends = np.cumsum([0, *(s.stop - s.start for s in axis)])
-            places.append(list(zip(axis, map(slice, ends[:-1], ends[1:]), strict=True)))
-        block = np.empty([axis[-1][1].stop for axis in places], np.float32)
-        for z, y, x in product(*places):
-            values = np.asarray(source.read((z[0], y[0], x[0])), np.float32)
-            block[z[1], y[1], x[1]] = values.reshape(values.shape[-3:])
-        return block
-
-
-def resolution_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Read another map's resolutions in angstrom, carry them a little outward, and count.
-
-    Parameters
-    ----------
-    inputs
-        ``locres``, ``map``, perhaps ``mask``.
-    parameters
-        ``empty`` and ``per_pixel`` of the map's convention, ``voxel_angstrom``, ``finest_angstrom``
-        (values below are raised to it), ``coarsest_angstrom`` (likewise; None for none), ``step``
-        of a leading axis, ``extend``, ``edges_angstrom`` of the histogram.
-    """
-    convention = Convention(
-        empty=tuple(parameters["empty"]), per_pixel=bool(parameters["per_pixel"])
-    )
-    tile = inputs.tile
-    raw = np.asarray(inputs.block("locres"), np.float32)
-    raw = raw if raw.ndim == 3 else raw[int(parameters["step"])]
-    known = resolution_angstrom(raw, convention, float(parameters["voxel_angstrom"]))
-    # NaN stays NaN.
-    np.maximum(known, np.float32(parameters["finest_angstrom"]), out=known)
-    if parameters["coarsest_angstrom"] is not None:
-        np.minimum(known, np.float32(parameters["coarsest_angstrom"]), out=known)
-    extended = extend_nearest(known, reach_vox=EXTEND_VOX) if parameters["extend"] else known
-    core = known[tile.crop]
-    defined = np.isfinite(core)
-    inside = inputs.core("mask") >= 0.5 if "mask" in inputs else defined
-    density = inputs.core("map").astype(np.float64)
-    moments = [_moments(density[part]) for part in (inside, ~inside, ~defined)]
-    counted = core[defined & inside]
-    row = {
-        "moments": np.array(moments),
-        "defined": np.int64(defined.sum()),
-        "lowest": np.float64(counted.min() if counted.size else np.inf),
-        "highest": np.float64(counted.max() if counted.size else -np.inf),
-        "counts": np.histogram(counted, parameters["edges_angstrom"])[0].astype(np.int64),
-    }
-    return TileResult(arrays={RESOLUTION: np.ascontiguousarray(extended[tile.crop])}, row=row)
-
-
-def _moments(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+def moments_of(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return count, sum and sum of squares."""
     return float(values.size), float(values.sum()), float((values * values).sum())
 
 
@@ -299,7 +204,7 @@ def gain_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
             found = np.sqrt(power[0] / power[1])
         gain[known & np.isfinite(found)] = found[known & np.isfinite(found)]
     logs = np.log(gain[np.isfinite(gain) & (gain > 0)].astype(np.float64))
-    row: dict[str, Any] = {"logs": np.array(_moments(logs))}
+    row: dict[str, Any] = {"logs": np.array(moments_of(logs))}
     for name in ("map", "iterate"):
         sums, counts = _power(inputs, parameters, name)
         row |= {f"power_{name}": sums, f"coefficients_{name}": counts}
@@ -321,9 +226,3 @@ def _power(inputs: TileInputs, parameters: Parameters, name: str) -> tuple[Array
         parameters["voxel_size_angstrom"],
         parameters["nyquist_per_angstrom"],
     )
-
-
-def mean_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Return the mean of two half maps."""
-    mean = (inputs.core("half1") + inputs.core("half2")) / 2
-    return TileResult(arrays={parameters["output"]: mean.astype(np.float32)})

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from distres.kernels.deblur import (
-    LocalBlur,
-    covering_bands,
-    make_bank,
-    make_gaussian_bank,
-    reach_angstrom,
-    released_bands,
-)
+from distres.kernels.deblur import LocalBlur
+from distres.kernels.deblur_bands import covering_bands, released_bands
+from distres.kernels.deblur_bank import make_bank, make_gaussian_bank, reach_angstrom
 
 
 def dense_blur(bands, block, resolution, inside, k):

@@ -13,10 +13,11 @@ from distres.engine.cluster import open_executor
 from distres.engine.tiles import TilePlan
 from distres.errors import InputError, ResumeError, UsageError
 from distres.methods import deblur, deblur_run
-from distres.methods.deblur import DeblurParameters, map_path
+from distres.methods.deblur_passes import map_path
+from distres.methods.deblur_plan import DeblurParameters
 from distres.methods.deblur_run import deblur_halves, deblur_map
-from distres.methods.deblur_tiles import Reach
 from distres.methods.options import RunOptions
+from distres.methods.periodic import Reach
 
 EDGE, VOXEL = 64, 1.5
 
@@ -143,7 +144,7 @@ def test_tiles_give_the_map_of_the_whole_volume(rod, cut_rod, tmp_path):
     halo = max(cut_rod.record["parameters"]["tile_halo_vox"])
     assert 40 + 2 * halo < 0.7 * 200  # else a tile would be the whole box
     difference = sharpened(cut_rod).astype(np.float64) - sharpened(whole)
-    # The module's docstring derives 0.2 % of the map for each of the four iterations.
+    # `deblur_plan` derives 0.2 % of the map for each of the four iterations.
     error = np.linalg.norm(difference) / np.linalg.norm(sharpened(whole))
     assert error < 4 * 0.002
     assert error > 0  # they were cut

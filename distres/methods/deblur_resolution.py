@@ -1,0 +1,195 @@
+"""The resolution map that guides LocalDeblur: any program's, in angstrom, carried outward."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distres.engine.jobs import OutputSpec, Source, TileInputs, TileJob, TileResult
+from distres.engine.planner import plan_tiles
+from distres.engine.runner import output, run_job
+from distres.engine.tables import Table
+from distres.errors import InputError
+from distres.io.grid import Grid
+from distres.io.volume import Volume
+from distres.kernels.extend import extend_nearest
+from distres.kernels.foreign import Convention, recognise, resolution_angstrom
+from distres.methods.deblur_inputs import RunResolution
+from distres.methods.deblur_plan import ResolutionField
+from distres.methods.deblur_tiles import moments_of
+from distres.methods.products import BIN_EDGES_ANGSTROM
+from distres.methods.pyramid import ingest
+from distres.methods.session import Session
+
+logger = logging.getLogger(__name__)
+
+RESOLUTION = "deblur/resolution"
+# How far the resolution of the particle is carried into the solvent.
+EXTEND_VOX = 16
+_BYTES_PER_VOXEL = 60.0
+# Sections looked at to learn what a map's numbers mean.
+_SAMPLED_SECTIONS = 24
+
+
+def bring_resolution(
+    session: Session,
+    inputs_locres: Volume | RunResolution,
+    observed: Source,
+    mask: Source | None,
+    grid: Grid,
+    *,
+    extend: bool,
+    coarsest_angstrom: float | None = None,
+) -> tuple[ResolutionField, Table]:
+    """Read the resolution map in angstrom and measure the map inside and outside.
+
+    Parameters
+    ----------
+    inputs_locres
+        The resolution map.
+    observed
+        The map.
+    mask
+        None takes the voxels that have a resolution.
+    extend
+        Carry resolutions past the edge of where they are known.
+    coarsest_angstrom
+        Coarser resolutions are taken as this; None keeps them.
+
+    Raises
+    ------
+    InputError
+        The resolution map holds no resolution, or none inside the mask.
+    """
+    run, executor = session.run, session.executor
+    convention = Convention()
+    step = 0
+    if isinstance(inputs_locres, RunResolution):
+        source: Source = inputs_locres.source
+        step = inputs_locres.step
+    else:
+        # NaN is what some programs write for "none", as 0 is.
+        source = ingest(inputs_locres, run, "locres", executor, replace_nonfinite=0.0)[0]
+        edge = max(n * s for n, s in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
+        convention = recognise(_sample(source), min(grid.voxel_size_angstrom), edge)
+        _say(inputs_locres.path, convention)
+    plan = plan_tiles(
+        grid.shape,
+        halo=(EXTEND_VOX,) * 3,
+        bytes_per_voxel=_BYTES_PER_VOXEL,
+        memory_bytes=executor.memory_bytes,
+        workers=executor.workers,
+        tile=session.options.tile_vox,
+        run=run,
+    )
+    job = TileJob(
+        name="deblur resolution",
+        plan=plan,
+        function=resolution_tile,
+        inputs={"locres": source, "map": observed} | ({} if mask is None else {"mask": mask}),
+        outputs={RESOLUTION: OutputSpec()},
+        parameters={
+            "empty": list(convention.empty),
+            "per_pixel": convention.per_pixel,
+            "voxel_angstrom": min(grid.voxel_size_angstrom),
+            "finest_angstrom": 2 * max(grid.voxel_size_angstrom),
+            "coarsest_angstrom": coarsest_angstrom,
+            "step": step,
+            "extend": extend,
+            "edges_angstrom": BIN_EDGES_ANGSTROM.tolist(),
+        },
+        bytes_per_voxel=_BYTES_PER_VOXEL,
+    )
+    table = run_job(job, run=run, executor=executor)
+    return _field(table, output(run, RESOLUTION)), table
+
+
+def resolution_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult:
+    """Read another map's resolutions in angstrom, carry them a little outward, and count.
+
+    Parameters
+    ----------
+    inputs
+        ``locres``, ``map``, perhaps ``mask``.
+    parameters
+        ``empty`` and ``per_pixel`` of the map's convention, ``voxel_angstrom``, ``finest_angstrom``
+        (values below are raised to it), ``coarsest_angstrom`` (likewise; None for none), ``step``
+        of a leading axis, ``extend``, ``edges_angstrom`` of the histogram.
+    """
+    convention = Convention(
+        empty=tuple(parameters["empty"]), per_pixel=bool(parameters["per_pixel"])
+    )
+    tile = inputs.tile
+    raw = np.asarray(inputs.block("locres"), np.float32)
+    raw = raw if raw.ndim == 3 else raw[int(parameters["step"])]
+    known = resolution_angstrom(raw, convention, float(parameters["voxel_angstrom"]))
+    # NaN stays NaN.
+    np.maximum(known, np.float32(parameters["finest_angstrom"]), out=known)
+    if parameters["coarsest_angstrom"] is not None:
+        np.minimum(known, np.float32(parameters["coarsest_angstrom"]), out=known)
+    extended = extend_nearest(known, reach_vox=EXTEND_VOX) if parameters["extend"] else known
+    core = known[tile.crop]
+    defined = np.isfinite(core)
+    inside = inputs.core("mask") >= 0.5 if "mask" in inputs else defined
+    density = inputs.core("map").astype(np.float64)
+    moments = [moments_of(density[part]) for part in (inside, ~inside, ~defined)]
+    counted = core[defined & inside]
+    row = {
+        "moments": np.array(moments),
+        "defined": np.int64(defined.sum()),
+        "lowest": np.float64(counted.min() if counted.size else np.inf),
+        "highest": np.float64(counted.max() if counted.size else -np.inf),
+        "counts": np.histogram(counted, parameters["edges_angstrom"])[0].astype(np.int64),
+    }
+    return TileResult(arrays={RESOLUTION: np.ascontiguousarray(extended[tile.crop])}, row=row)
+
+
+def _sample(source: Source) -> npt.NDArray[np.float32]:
+    """Read some sections of a volume."""
+    depth, height, width = source.shape[-3:]
+    count = min(depth, _SAMPLED_SECTIONS)
+    # Odd multiples of half a step: the first and the last section are mostly empty.
+    places = ((2 * np.arange(count) + 1) * depth) // (2 * count)
+    parts = [source.read((slice(z, z + 1), slice(0, height), slice(0, width))) for z in places]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _say(path: str, convention: Convention) -> None:
+    if convention.per_pixel:
+        logger.info("%s holds frequencies in 1/pixel: they are inverted", path)
+    if convention.empty:
+        marks = ", ".join(f"{mark:g}" for mark in convention.empty)
+        logger.info("%s: %s is read as 'no resolution'", path, marks)
+
+
+def _field(table: Table, source: Source) -> ResolutionField:
+    counts = table.sum("counts")
+    if not counts.sum():
+        raise InputError(
+            "the resolution map holds no resolution inside the mask; are both on the same grid and "
+            "is it in angstrom?"
+        )
+    (inside, outside, empty) = table.sum("moments")
+    middle = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+    return ResolutionField(
+        source=source,
+        finest_angstrom=float(table.columns["lowest"].min()),
+        coarsest_angstrom=float(table.columns["highest"].max()),
+        median_angstrom=float(np.sqrt(BIN_EDGES_ANGSTROM[middle] * BIN_EDGES_ANGSTROM[middle + 1])),
+        signal_variance=_variance(inside),
+        noise_variance=_variance(outside),
+        empty_deviation=float(np.sqrt(_variance(empty))),
+    )
+
+
+def _variance(moments: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    count, total, squares = (float(value) for value in moments)
+    if count < 1:
+        return 0.0
+    mean = total / count
+    found = squares / count - mean * mean
+    # What rounding leaves of a constant is no noise.
+    return found if found > 1e-12 * max(squares / count, -inf) else 0.0
