@@ -1,12 +1,14 @@
 """Global Fourier shell correlation of two half maps, with and without the effect of the mask."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from distres.engine.cluster import Executor
 from distres.engine.jobs import Source
 from distres.engine.run import Run
 from distres.errors import InputError
-from distres.io.volume import Volume
+from distres.io.volume import Grid, Volume
 from distres.kernels.shells import Shells
 from distres.methods.fsc_memory import fits
 from distres.methods.fsc_passes import sum_shells
@@ -14,7 +16,7 @@ from distres.methods.fsc_result import Crossing, FscParameters, FscResult, resul
 from distres.methods.fsc_survey import survey
 from distres.methods.pyramid import ingest
 
-__all__ = ["Crossing", "FscParameters", "FscResult", "compute_fsc"]
+__all__ = ["Crossing", "FscParameters", "FscResult", "compute_fsc", "fsc_of_sources"]
 
 
 def compute_fsc(
@@ -57,12 +59,41 @@ def compute_fsc(
     ``corrected = (masked - randomised) / (1 - randomised)`` from two shells beyond the first
     randomised one, ``masked`` before (Chen et al. 2013, Ultramicroscopy 135, 24).
     """
-    shells = _common_shells(half1, half2, mask)
+    _require_one_grid(half1, half2, mask)
     volumes = {"half1": half1, "half2": half2} | ({} if mask is None else {"mask": mask})
     sources: dict[str, Source] = {
         name: volume if volume.random_access else ingest(volume, run, name, executor)[0]
         for name, volume in volumes.items()
     }
+    return fsc_of_sources(
+        sources,
+        half1.grid,
+        parameters,
+        run,
+        executor,
+        at_once=fits(half1.grid.shape, executor) if at_once is None else at_once,
+        tile_vox=tile_vox,
+    )
+
+
+def fsc_of_sources(
+    sources: Mapping[str, Source],
+    grid: Grid,
+    parameters: FscParameters,
+    run: Run,
+    executor: Executor,
+    *,
+    at_once: bool,
+    tile_vox: int | None = None,
+) -> FscResult:
+    """Compute the global FSC of halves that can be read in any order; see `compute_fsc`.
+
+    Parameters
+    ----------
+    sources
+        ``half1``, ``half2`` and perhaps ``mask``, all on `grid`.
+    """
+    shells = Shells(shape=grid.shape, voxel_size_angstrom=grid.voxel_size_angstrom)
     found = survey(sources, shells.shape, run=run, executor=executor, tile_vox=tile_vox)
     summed = sum_shells(
         sources,
@@ -71,7 +102,7 @@ def compute_fsc(
         seed=parameters.seed,
         repeats=parameters.repeats,
         randomise_from_angstrom=parameters.randomise_from_angstrom,
-        at_once=fits(shells.shape, executor) if at_once is None else at_once,
+        at_once=at_once,
         run=run,
         executor=executor,
         tile_vox=tile_vox,
@@ -79,7 +110,7 @@ def compute_fsc(
     return result_of(shells, summed.sums, summed.first_shell, found, parameters)
 
 
-def _common_shells(half1: Volume, half2: Volume, mask: Volume | None) -> Shells:
+def _require_one_grid(half1: Volume, half2: Volume, mask: Volume | None) -> None:
     grid = half1.grid
     others = {"half 2": half2} | ({} if mask is None else {"the mask": mask})
     for name, other in others.items():
@@ -98,4 +129,3 @@ def _common_shells(half1: Volume, half2: Volume, mask: Volume | None) -> Shells:
         raise InputError(
             f"an FSC needs at least 4 voxels along every axis, half 1 has {grid.shape} (z, y, x)"
         )
-    return Shells(shape=grid.shape, voxel_size_angstrom=grid.voxel_size_angstrom)

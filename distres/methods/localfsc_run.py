@@ -14,6 +14,7 @@ from distres.io.volume import Grid, VolumeLike
 from distres.kernels.bands import Band
 from distres.kernels.localcorrelation import STRIDE
 from distres.methods.bring import bring_mask
+from distres.methods.judge import judge_halves
 from distres.methods.localfilter import levels_for, run_filter
 from distres.methods.localfsc import LocalFscResult, localfsc_jobs, run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, choose_bands, levels_wanted
@@ -71,6 +72,7 @@ def compute_localfsc(
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
+        global_angstrom = judge_halves(session, maps, mask.source)
         result = run_localfsc(
             first,
             second,
@@ -83,7 +85,7 @@ def compute_localfsc(
             tile=options.tile_vox,
         )
         extra = _filter(session, grid, first, second, result) if filtered else {}
-        record = _finish(session, maps, parameters, mask, result, extra)
+        record = _finish(session, maps, parameters, mask, result, extra, global_angstrom)
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
@@ -118,6 +120,7 @@ def _finish(
     mask: MaskResult,
     result: LocalFscResult,
     arrays: dict[str, str],
+    global_angstrom: float | None,
 ) -> dict[str, Any]:
     return finish(
         session,
@@ -133,6 +136,7 @@ def _finish(
                 **result.as_json(),
                 "curves": {str(level): path for level, path in result.curves.items()},
                 "curve_stride": STRIDE,
+                "global_resolution_angstrom": global_angstrom,
             },
             "mask_statistics": mask.statistics,
         },
