@@ -31,12 +31,12 @@ from distres.kernels.noise_threshold import (
 from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
 from distres.methods.mask import occupied_tiles
+from distres.methods.monores_blocks import NOISE_HALO_VOX
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_tiles import (
     FLAGS,
     LOCRES,
     NEVER_CODE,
-    NOISE_HALO_VOX,
     decide_tile,
     noise_path,
     noise_tile,
@@ -46,9 +46,9 @@ from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.solvent import NoiseSphere
 
 # Measured peak of a tile function over the voxels of its block (160^3 and 216^3, float32).
-NOISE_BYTES_PER_VOXEL = 80.0
-CELLS_BYTES_PER_VOXEL = 88.0
-DECIDE_BYTES_PER_VOXEL = 56.0
+NOISE_BYTES_PER_VOXEL = 88.0
+CELLS_BYTES_PER_VOXEL = 96.0
+DECIDE_BYTES_PER_VOXEL = 64.0
 SAMPLE_EDGE, SAMPLES = 32, 2
 
 
