@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from distres.io.dataarray import open_dataarray
     from distres.methods.api import fsc, local_fsc_at, localfsc, open_run
     from distres.methods.api_boxes import blocres, relion_locres, resmap
+    from distres.methods.api_deepres import deepres
 
 __all__ = [
     "blocres",
+    "deepres",
     "fsc",
     "local_fsc_at",
     "localfsc",
@@ -27,6 +29,7 @@ __all__ = [
 
 _HOMES = {
     "blocres": "distres.methods.api_boxes",
+    "deepres": "distres.methods.api_deepres",
     "fsc": "distres.methods.api",
     "local_fsc_at": "distres.methods.api",
     "localfsc": "distres.methods.api",

@@ -76,4 +76,6 @@ def _attributes(name: str) -> dict[str, str]:
         return {"units": "angstrom", "long_name": "local resolution"}
     if name == "flags":
         return {"long_name": "why a voxel has no number, see the documentation"}
+    if name == "uncertainty":
+        return {"units": "angstrom", "long_name": "standard uncertainty of the local resolution"}
     return {"long_name": name}

@@ -13,6 +13,7 @@ from distres.engine.tiles import Tile
 from distres.kernels.foreign import Convention, resolution_angstrom
 from distres.kernels.lowpass import UPSAMPLE_REACH, LowPassBank, Mixture, low_passed, upsample
 from distres.methods.localfsc_tiles import pick_device
+from distres.methods.reflected import read_reflected
 
 FILTERED = "filtered"
 SAMPLES = 4096
@@ -98,12 +99,9 @@ def _filter_level(
 
 def _read(source: Source, tile: Tile, factor: int, halo: list[int], margin: int) -> Float32:
     """Read what a core needs of a level; reflect at faces, and lengthen to fast transforms."""
-    region, missing = [], []
-    for core, extra, n in zip(tile.core, halo, source.shape[-3:], strict=True):
+    spans = []
+    for core, extra in zip(tile.core, halo, strict=True):
         first = core.start // factor - margin - extra
         last = -(-(core.stop - 1) // factor) + 1 + margin + extra
-        last = first + next_fast_len(last - first, real=True)
-        region.append(slice(max(first, 0), min(last, n)))
-        missing.append((max(-first, 0), max(last - n, 0)))
-    values = np.nan_to_num(np.asarray(source.read(tuple(region)), np.float32))
-    return np.ascontiguousarray(np.pad(values, missing, mode="reflect"))
+        spans.append((first, first + next_fast_len(last - first, real=True)))
+    return read_reflected(source, spans)

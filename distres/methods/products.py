@@ -27,12 +27,16 @@ FLAG_NYQUIST = 2
 FLAG_OUTSIDE = 4
 FLAG_BORDER = 8
 FLAG_RANGE_END = 16
+FLAG_FINE_END = 32
+FLAG_COARSE_END = 64
 FLAG_NAMES = {
     FLAG_NEVER_ABOVE: "never above the threshold",
     FLAG_NYQUIST: "never crosses before Nyquist",
     FLAG_OUTSIDE: "outside the mask",
     FLAG_BORDER: "window reaches past the border",
     FLAG_RANGE_END: "at an end of the requested range",
+    FLAG_FINE_END: "at the fine end of what can be told",
+    FLAG_COARSE_END: "at the coarse end of what can be told",
 }
 
 
@@ -157,7 +161,7 @@ def export_maps(
     session: Session,
     maps: HalfMaps,
     method: str,
-    thresholds: Sequence[float],
+    thresholds: Sequence[str],
     arrays: Arrays,
 ) -> dict[str, str]:
     """Write the MRC files of a run and return their names by role.
@@ -182,8 +186,8 @@ def export_maps(
         written[role] = name
 
     for index, threshold in enumerate(thresholds):
-        suffix = "" if index == 0 else f"_t{threshold:g}"
-        role = "locres" if index == 0 else f"locres_t{threshold:g}"
+        suffix = "" if index == 0 else f"_t{threshold}"
+        role = "locres" if index == 0 else f"locres_t{threshold}"
         write(role, f"{stem}_locres{suffix}.mrc", arrays.locres, (index,), fill=False)
         if index == 0:
             write("locres_fill", f"{stem}_locres_fill.mrc", arrays.locres, (0,), fill=True)
@@ -198,28 +202,29 @@ def finish(
     maps: HalfMaps,
     *,
     method: str,
-    thresholds: Sequence[float],
+    thresholds: Sequence[float | str],
     parameters: Mapping[str, Any],
     arrays: Arrays,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Count, export and record a finished computation; return the record.
 
-    ``run.json`` is written last: a directory that has it holds a whole result.
+    ``run.json`` is written last: a directory that has it holds a whole result. A method without a
+    threshold gives a name in its place.
     """
     grid = maps.half1.grid
     found = survey(session, grid, locres=arrays.locres, flags=arrays.flags)
-    names = [f"{threshold:g}" for threshold in thresholds]
+    names = [str(t) if isinstance(t, str) else f"{t:g}" for t in thresholds]
     edges = [float(edge) for edge in BIN_EDGES_ANGSTROM]
     results = {
-        "outputs": export_maps(session, maps, method, thresholds, arrays),
+        "outputs": export_maps(session, maps, method, names, arrays),
         "arrays": {
             "locres": arrays.locres,
             "flags": arrays.flags,
             "mask": arrays.mask,
             **arrays.extra,
         },
-        "thresholds": [float(threshold) for threshold in thresholds],
+        "thresholds": [t if isinstance(t, str) else float(t) for t in thresholds],
         "statistics": {name: found.statistics(i) for i, name in enumerate(names)},
         "histograms": {
             name: {"edges_angstrom": edges, "counts": found.counts[i].tolist()}

@@ -60,19 +60,25 @@ def draw_run(
     written: list[Path] = []
     for threshold in record.thresholds:
         name = _named(record, threshold)
-        title = f"{record.stem}: local resolution, threshold {threshold}"
+        said = _said(threshold)
+        title = f"{record.stem}: local resolution, {said}"
         places = _draw_threshold(
             record, threshold, limits, density or _density(record), name=name, title=title
         )
         written += places
         pictures += [
-            (f"Threshold {threshold}: {what}", path)
+            (f"{said[0].upper()}{said[1:]}: {what}", path)
             for what, path in zip(("histogram", "slices"), (places[0], places[2]), strict=True)
         ]
     written += _write_scripts(record, limits, density_file or _density_file(record))
     page = directory / f"{record.stem}_report.html"
     page.write_text(report_html(record, pictures), encoding="utf-8")
     return [*written, page]
+
+
+def _said(threshold: str) -> str:
+    """Say what a number is; methods without thresholds have a name in its place."""
+    return f"threshold {threshold}" if threshold[:1].isdigit() else threshold
 
 
 def _named(record: RunRecord, threshold: str) -> str:

@@ -1,0 +1,232 @@
+"""Tile functions of DeepRes: resample, predict at nodes, and give the answer back on the map."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+
+from distres.engine.jobs import Array, Source, TileInputs, TileResult
+from distres.kernels.deepres import HALO_VOX
+from distres.kernels.predict import choose_precision, predict_nodes
+from distres.kernels.rescale import (
+    apply_matrices,
+    linear_matrix,
+    node_span,
+    sinc_matrix,
+    source_span,
+)
+from distres.methods.deepres_model import load_network
+from distres.methods.localfsc_tiles import pick_device
+from distres.methods.products import (
+    FLAG_COARSE_END,
+    FLAG_FINE_END,
+    FLAG_NEVER_ABOVE,
+    FLAG_OUTSIDE,
+)
+from distres.methods.reflected import read_reflected
+
+LOCRES = "locres"
+FLAGS = "flags"
+UNCERTAINTY = "uncertainty"
+
+# What activations may take for each voxel of the block that is read, within these bounds.
+ACTIVATION_BYTES_PER_VOXEL = 64.0
+ACTIVATION_BYTES = (3.2e7, 5e8)
+# Of a GPU's free memory, for activations.
+GPU_SHARE = 0.5
+
+Parameters = Mapping[str, Any]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a box of voxels lies on the network's grid, along z, y and x.
+
+    Attributes
+    ----------
+    voxels
+        Voxels of the map.
+    nodes
+        Nodes around them, one for every `every` voxels of the network's grid.
+    grid
+        Voxels of the network's grid that the nodes' windows hold.
+    spans
+        Voxels of the map that those are made of; they may lie outside it.
+    """
+
+    voxels: tuple[range, ...]
+    nodes: tuple[range, ...]
+    grid: tuple[range, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, box: tuple[slice, ...], spacing: list[float], target: float, every: int) -> "Place":
+        """Find what the voxels of a box need."""
+        voxels = tuple(range(s.start, s.stop) for s in box)
+        nodes, grid, spans = [], [], []
+        for places, step in zip(voxels, spacing, strict=True):
+            span = node_span(places, step, target * every)
+            wide = range(span.start * every - HALO_VOX, (span.stop - 1) * every + HALO_VOX + 1)
+            nodes.append(span)
+            grid.append(wide)
+            spans.append(source_span(wide, step, target))
+        return cls(voxels=voxels, nodes=tuple(nodes), grid=tuple(grid), spans=tuple(spans))
+
+
+def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Predict resolution and uncertainty at every voxel of the mask in a core.
+
+    Parameters
+    ----------
+    inputs
+        ``map`` and ``mask``.
+    parameters
+        ``model`` (see `distres.methods.deepres_model.Model`), ``spacing_angstrom`` (z, y, x),
+        ``every``, ``floor``, ``precision``, ``device``.
+    """
+    inside = inputs.core("mask") > 0
+    shape = inputs.tile.core_shape
+    values = np.full((2, *shape), np.nan, np.float32)
+    if inside.any():
+        box = bounds(inside)
+        place = Place.of(
+            tuple(
+                slice(core.start + b.start, core.start + b.stop)
+                for core, b in zip(inputs.tile.core, box, strict=True)
+            ),
+            parameters["spacing_angstrom"],
+            parameters["model"]["voxel_size_angstrom"],
+            parameters["every"],
+        )
+        block = _block(inputs.sources, place, parameters)
+        values[(slice(None), *box)] = answers(block, inside[box], place, parameters)
+    locres, uncertainty = (np.where(inside, part, np.float32(np.nan)) for part in values)
+    flags = _flags(locres, inside, parameters)
+    bits = (FLAG_FINE_END, FLAG_COARSE_END, FLAG_NEVER_ABOVE)
+    known = uncertainty[np.isfinite(uncertainty)].astype(np.float64)
+    row = {
+        "inside": np.int64(inside.sum()),
+        "flagged": np.array([np.count_nonzero(flags & bit) for bit in bits], np.int64),
+        "uncertainty": np.array([known.sum(), known.size]),
+    }
+    locres = _within(locres, parameters)
+    arrays: dict[str, Array] = {LOCRES: locres[None], FLAGS: flags[None]}
+    if not parameters["model"]["published"]:
+        arrays[UNCERTAINTY] = uncertainty
+    return TileResult(arrays=arrays, row=row)
+
+
+def _block(sources: Mapping[str, Source], place: Place, parameters: Parameters) -> Float32:
+    """Read the map; for the paper's network, masked as it was trained."""
+    block = read_reflected(sources["map"], place.spans)
+    if parameters["model"]["published"]:
+        mask = read_reflected(sources["mask"], place.spans) > 0
+        block *= ndimage.binary_dilation(mask, np.ones((3, 3, 3), bool))
+    return block
+
+
+def bounds(chosen: Bool) -> tuple[slice, slice, slice]:
+    """Return the smallest box that holds all true voxels; there must be some."""
+    z, y, x = ndimage.find_objects(chosen.view(np.uint8), max_label=1)[0]
+    return z, y, x
+
+
+def to_model_grid(block: torch.Tensor, place: Place, parameters: Parameters) -> torch.Tensor:
+    """Resample a block read by `Place.spans` to the network's grid."""
+    target = parameters["model"]["voxel_size_angstrom"]
+    matrices = [
+        torch.from_numpy(sinc_matrix(grid, range(*span), step, target)).to(block.device)
+        for grid, span, step in zip(
+            place.grid, place.spans, parameters["spacing_angstrom"], strict=True
+        )
+    ]
+    return apply_matrices(block, matrices)
+
+
+def node_weights(place: Place, parameters: Parameters) -> list[torch.Tensor]:
+    """Return the weights of nodes in voxels along each axis."""
+    step = parameters["model"]["voxel_size_angstrom"] * parameters["every"]
+    return [
+        torch.from_numpy(linear_matrix(voxels, nodes, spacing, step))
+        for voxels, nodes, spacing in zip(
+            place.voxels, place.nodes, parameters["spacing_angstrom"], strict=True
+        )
+    ]
+
+
+def predict(
+    density: torch.Tensor, needed: Bool, parameters: Parameters, read_voxels: int
+) -> torch.Tensor:
+    """Run the network at the nodes of a block on its grid: (2, nodes) on the CPU."""
+    model, device = parameters["model"], density.device
+    network, workload = load_network(model["name"], model["path"], model["published"], str(device))
+    low, high = ACTIVATION_BYTES
+    budget = min(max(ACTIVATION_BYTES_PER_VOXEL * read_voxels, low), high)
+    capability = None
+    if device.type == "cuda":
+        budget = GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+        capability = torch.cuda.get_device_capability(device)
+    return predict_nodes(
+        network,
+        density,
+        needed,
+        workload=workload,
+        every=parameters["every"],
+        floor=parameters["floor"],
+        budget_bytes=budget,
+        precision=choose_precision(parameters["precision"], device.type, capability),
+    ).cpu()
+
+
+def answers(block: Float32, inside: Bool, place: Place, parameters: Parameters) -> Float32:
+    """Return value and uncertainty of a box of voxels, (2, z, y, x).
+
+    Nodes without an answer do not count: a voxel takes the mean of the others around it, by their
+    weights, and none where those are less than a half.
+    """
+    device = pick_device(parameters["device"])
+    weights = node_weights(place, parameters)
+    spread = [matrix.T.contiguous() for matrix in weights]
+    needed = apply_matrices(torch.from_numpy(inside.astype(np.float32)), spread).numpy() > 0
+    density = to_model_grid(torch.from_numpy(block).to(device), place, parameters)
+    nodes = predict(density, needed, parameters, prod(block.shape))
+    share = apply_matrices(torch.isfinite(nodes[0]).float(), weights)
+    parts = [apply_matrices(torch.nan_to_num(part), weights) / share for part in nodes]
+    found = torch.stack(parts)
+    found[:, share < 0.5] = torch.nan
+    if parameters["model"]["published"]:
+        found[1] = torch.nan
+    result: Float32 = found.numpy()
+    return result
+
+
+def _ends(parameters: Parameters) -> tuple[float, float]:
+    """Return the finest and coarsest value told: the network's, and what the voxels hold."""
+    fine, coarse = parameters["model"]["range_angstrom"]
+    return max(fine, 2 * max(parameters["spacing_angstrom"])), coarse
+
+
+def _flags(locres: Float32, inside: Bool, parameters: Parameters) -> npt.NDArray[np.uint8]:
+    fine, coarse = _ends(parameters)
+    flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
+    flags[inside] = 0
+    flags[inside & np.isnan(locres)] = FLAG_NEVER_ABOVE
+    # Comparisons with NaN are false.
+    flags[locres <= fine] |= FLAG_FINE_END
+    flags[locres >= coarse] |= FLAG_COARSE_END
+    return flags
+
+
+def _within(locres: Float32, parameters: Parameters) -> Float32:
+    """Cut values off where the voxels hold nothing finer, and where the paper's program does."""
+    fine, coarse = _ends(parameters)
+    if parameters["model"]["published"]:
+        return np.clip(locres, np.float32(fine), np.float32(coarse))
+    return np.maximum(locres, np.float32(2 * max(parameters["spacing_angstrom"])))
