@@ -149,6 +149,8 @@ def open_halves(
     if half2 is None:
         if not isinstance(half1, str | Path):
             raise InputError("an array has no name that leads to its other half; give both halves")
+        if not _exists(str(half1)):
+            raise InputError(f"{half1} does not exist; check its name and folder")
         partner = find_partner(half1)
         rule = partner.rule
         half2 = partner.path

@@ -50,6 +50,12 @@ def test_a_missing_partner_is_named(tmp_path):
         find_partner(tmp_path / "run_half1_unfil.mrc")
 
 
+@pytest.mark.parametrize("name", ["nothing.mrc", "map_half1.mrc"])
+def test_a_half_that_does_not_exist_is_named_before_any_rule(tmp_path, name):
+    with pytest.raises(InputError, match=rf"{name} does not exist"):
+        open_halves(tmp_path / name)
+
+
 @pytest.fixture
 def noise():
     return np.random.default_rng(7).normal(size=(8, 9, 10)).astype(np.float32)
