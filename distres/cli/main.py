@@ -22,6 +22,7 @@ from distres.cli import (
     monores,
     phantom,
     resmap,
+    traindeepres,
 )
 from distres.errors import DistresError
 
@@ -62,6 +63,7 @@ for _commands in (
     blocres,
     resmap,
     deepres,
+    traindeepres,
     localfilter,
     fsc,
     mask,

@@ -1,6 +1,6 @@
 """Atoms of structure files (PDB, mmCIF, compressed or not), with their biological assemblies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gemmi
@@ -32,6 +32,8 @@ class Structure:
         (n,) which copy of the assembly an atom belongs to; 0 for the chain as it is in the file.
     chains
         Chain names of the file.
+    nucleic
+        (n,) True for atoms of RNA and DNA.
     assembly
         Name of the assembly that was built, None for the atoms as they stand.
     """
@@ -41,6 +43,7 @@ class Structure:
     chain_of: npt.NDArray[np.intp]
     copy_of: npt.NDArray[np.intp]
     chains: tuple[str, ...]
+    nucleic: npt.NDArray[np.bool_]
     assembly: str | None = None
 
 
@@ -119,10 +122,12 @@ def _collect(
     elements: dict[str, int] = {}
     factors: list[list[list[float]]] = []
     positions, kinds, b_factors, occupancies, chain_of, keys = [], [], [], [], [], []
+    nucleic: list[bool] = []
     chains = tuple(dict.fromkeys(chain.name for chain in model))
     unknown: set[str] = set()
     for chain in model:
         for residue in chain:
+            is_nucleic = gemmi.find_tabulated_residue(residue.name).is_nucleic_acid()
             for atom in residue:
                 symbol = atom.element.name
                 if atom.occ <= 0:
@@ -140,6 +145,7 @@ def _collect(
                 occupancies.append(atom.occ)
                 chain_of.append(chains.index(chain.name))
                 keys.append(f"{chain.name}/{residue.subchain}")
+                nucleic.append(is_nucleic)
     if not positions:
         what = f" with known scattering factors ({', '.join(sorted(unknown))})" if unknown else ""
         raise InputError(f"{path} holds no atoms{what}; give a file with atomic coordinates")
@@ -150,13 +156,15 @@ def _collect(
         b_factors=np.array(b_factors),
         occupancies=np.array(occupancies),
     )
-    chain_index = np.array(chain_of, np.intp)
-    if operators is None:
-        copies = np.zeros(len(atoms), np.intp)
-        return Structure(
-            path=path, atoms=atoms, chain_of=chain_index, copy_of=copies, chains=chains
-        )
-    return _assemble(path, atoms, chain_index, keys, operators, chains, assembly)
+    alone = Structure(
+        path=path,
+        atoms=atoms,
+        chain_of=np.array(chain_of, np.intp),
+        copy_of=np.zeros(len(atoms), np.intp),
+        chains=chains,
+        nucleic=np.array(nucleic),
+    )
+    return alone if operators is None else _assemble(alone, keys, operators, assembly)
 
 
 def _form_factor(element: gemmi.Element) -> list[list[float]] | None:
@@ -171,13 +179,7 @@ def _form_factor(element: gemmi.Element) -> list[list[float]] | None:
 
 
 def _assemble(
-    path: Path,
-    atoms: Scatterers,
-    chain_of: npt.NDArray[np.intp],
-    keys: list[str],
-    operators: list[Operator],
-    chains: tuple[str, ...],
-    assembly: str | None,
+    alone: Structure, keys: list[str], operators: list[Operator], assembly: str | None
 ) -> Structure:
     """Copy atoms under the operators of an assembly."""
     names = np.array(keys)
@@ -190,26 +192,21 @@ def _assemble(
         # gemmi works in x, y, z: reversing rows and columns gives the operator for z, y, x.
         rotation = np.array(transform.mat.tolist())[::-1, ::-1]
         shift = np.array(transform.vec.tolist())[::-1]
-        moved.append(atoms.positions_angstrom[which] @ rotation.T + shift)
+        moved.append(alone.atoms.positions_angstrom[which] @ rotation.T + shift)
         chosen.append(which)
         number = max(count.get(key, 0) for key in members)
         copies.append(np.full(which.size, number, np.intp))
         count.update(dict.fromkeys(members, number + 1))
     if not chosen:
-        raise InputError(f"assembly '{assembly}' of {path} names no chain that the file holds")
+        raise InputError(
+            f"assembly '{assembly}' of {alone.path} names no chain that the file holds"
+        )
     which = np.concatenate(chosen)
-    whole = atoms.select(which)
-    return Structure(
-        path=path,
-        atoms=Scatterers(
-            positions_angstrom=np.concatenate(moved),
-            kinds=whole.kinds,
-            form_factors=whole.form_factors,
-            b_factors=whole.b_factors,
-            occupancies=whole.occupancies,
-        ),
-        chain_of=chain_of[which],
+    return replace(
+        alone,
+        atoms=replace(alone.atoms.select(which), positions_angstrom=np.concatenate(moved)),
+        chain_of=alone.chain_of[which],
         copy_of=np.concatenate(copies),
-        chains=chains,
+        nucleic=alone.nucleic[which],
         assembly=assembly,
     )
