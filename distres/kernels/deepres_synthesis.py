@@ -177,7 +177,7 @@ def filtered_map(
     density = np.asarray(fft.irfftn(spectrum, piece.density.shape, overwrite_x=True), np.float32)
     margin = crop_vox // 2
     inner = piece.distance[(slice(margin, edge - margin),) * 3]
-    centres = np.argwhere(inner <= RIM) + margin
+    centres = np.stack(np.unravel_index(np.flatnonzero(inner <= RIM), inner.shape), axis=1) + margin
     density /= np.float32(density_scale(density, piece.distance))
     return FilteredMap(
         density=density,

@@ -154,7 +154,7 @@ def _beginning(options: TrainOptions) -> DeepResNetwork:
     name = str(options.start_from)
     network = load_model(name) if name in SHIPPED else load_weights(Path(name))
     mine, theirs = options.recipe.network, network.config
-    for part in ("widths", "kernels", "dilations", "head", "range_angstrom"):
+    for part in ("widths", "kernels", "dilations", "head"):
         if getattr(mine, part) != getattr(theirs, part):
             raise UsageError(
                 f"the weights {name} have {part} {getattr(theirs, part)}, the recipe has "

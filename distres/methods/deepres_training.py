@@ -273,9 +273,24 @@ class Training:
         self.curve = [Validation(**entry) for entry in state["curve"]]
 
     def start_from(self, network: DeepResNetwork) -> None:
-        """Take the weights of another network of the same shape."""
-        for mine in (self.network, self.averaged):
-            mine.load_state_dict(network.state_dict())
+        """Take the weights of another network of the same shape.
+
+        On a grid of other voxels the answer begins as the same resolution in voxels: what a
+        network sees of a cutoff is its wavelength in voxels.
+        """
+        mine, theirs = self.recipe.network, network.config
+        state = network.state_dict()
+        low, high = (np.log(mine.range_angstrom[i]) for i in (0, 1))
+        their_low, their_high = (np.log(theirs.range_angstrom[i]) for i in (0, 1))
+        stretch = (their_high - their_low) / (high - low)
+        finer = np.log(mine.voxel_size_angstrom / theirs.voxel_size_angstrom)
+        shift = ((their_low + their_high) / 2 + finer - (low + high) / 2) / ((high - low) / 2)
+        for name in ("answer.weight", "answer.bias"):
+            state[name] = state[name].clone()
+            state[name][0] *= stretch
+        state["answer.bias"][0] += shift
+        for one in (self.network, self.averaged):
+            one.load_state_dict(state)
 
 
 def rate(plan: TrainingRecipe, step: int) -> float:

@@ -8,12 +8,12 @@ import torch
 
 from distres.errors import InputError, OutputExistsError, ResumeError, UsageError
 from distres.io.deepres_weights import load_weights, model_card
-from distres.kernels.deepres import DeepResConfig
+from distres.kernels.deepres import DeepResConfig, seeded_network
 from distres.kernels.deepres_synthesis import Augmentation
 from distres.methods.deepres_data import DataRecipe, make_piece, random_rotation, structure_files
 from distres.methods.deepres_recipe import Recipe, TrainingRecipe, read_recipe, shipped_recipe
 from distres.methods.deepres_train import TrainOptions, plan, train
-from distres.methods.deepres_training import loss_of, rate
+from distres.methods.deepres_training import Training, loss_of, rate
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,18 @@ def test_fine_tuning_begins_at_the_weights_given(structures, trained, tmp_path):
     for (name, before), after in pairs:
         if name != "answer.bias":
             assert torch.allclose(before, after, atol=1e-9), name
+
+
+def test_weights_begin_on_other_voxels_with_the_same_resolution_in_voxels(tmp_path):
+    config = replace(RECIPE.network, voxel_size_angstrom=0.5, range_angstrom=(1.5, 6.0))
+    coarse = seeded_network(RECIPE.network, 7)
+    recipe = replace(RECIPE, network=config)
+    fine = Training(recipe, None, None, tmp_path)
+    fine.start_from(coarse)
+    block = torch.randn(1, 1, 14, 14, 14, generator=torch.Generator().manual_seed(0))
+    before, after = coarse.logarithms(block)[0], fine.network.logarithms(block)[0]
+    # float32 logarithms of order 1.
+    assert torch.allclose(after, before + np.log(0.5), atol=1e-5)
 
 
 def test_weights_of_another_shape_cannot_be_tuned(structures, trained, tmp_path):
