@@ -42,6 +42,7 @@ def blocres(
     mask: shared.Mask = None,
     output: shared.Output = None,
     pixel_size: shared.PixelSize = None,
+    symmetry: shared.Symmetry = "C1",
     threshold: shared.Thresholds = None,
     resolution_range: shared.ResolutionRange = None,
     box: Annotated[

@@ -29,6 +29,7 @@ def localfsc(
     mask: shared.Mask = None,
     output: shared.Output = None,
     pixel_size: shared.PixelSize = None,
+    symmetry: shared.Symmetry = "C1",
     threshold: shared.Thresholds = None,
     resolution_range: shared.ResolutionRange = None,
     step: Annotated[

@@ -39,6 +39,7 @@ def monores(
     mask: shared.Mask = None,
     output: shared.Output = None,
     pixel_size: shared.PixelSize = None,
+    symmetry: shared.Symmetry = "C1",
     resolution_range: shared.ResolutionRange = None,
     step: shared.Step = None,
     confidence: Annotated[

@@ -109,6 +109,15 @@ Device = Annotated[
     str,
     typer.Option(metavar="auto|cpu|cuda", help="Where kernels run.", rich_help_panel=_PLACE),
 ]
+Symmetry = Annotated[
+    str,
+    typer.Option(
+        metavar="C1|Cn|Dn|T|O|I",
+        help="Point group of the particle: one asymmetric unit is solved and copied, once the maps "
+        "were found to obey it. T1, T2, I1 and I2 name a setting.",
+        rich_help_panel=_INPUT,
+    ),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=_RUN)
 ]
@@ -186,6 +195,7 @@ def run_options(context: typer.Context) -> "RunOptions":
         memory_bytes=parse_memory(memory) if memory else None,
         tile_vox=given.get("tile"),
         device=given.get("device") or "auto",
+        symmetry=given.get("symmetry") or "C1",
         resume=bool(given.get("resume")),
         overwrite=bool(given.get("overwrite")),
         dry_run=bool(given.get("dry_run")),

@@ -34,6 +34,7 @@ def resmap(
     mask: shared.Mask = None,
     output: shared.Output = None,
     pixel_size: shared.PixelSize = None,
+    symmetry: shared.Symmetry = "C1",
     single: Annotated[
         bool,
         typer.Option("--single", help="Take HALF1 as a single map.", rich_help_panel=_PANEL),

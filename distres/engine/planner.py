@@ -1,6 +1,6 @@
 """Choose the tile: the largest that fits the memory and still feeds all workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from math import ceil, lcm, prod
 
@@ -36,6 +36,7 @@ def plan_tiles(
     multiple: int = 1,
     process_bytes: int = PROCESS_BYTES,
     run: Run | None = None,
+    focus: Callable[[TilePlan], int] | None = None,
 ) -> TilePlan:
     """Plan the tiles of one pass.
 
@@ -43,7 +44,8 @@ def plan_tiles(
     that list scheduling guarantees:
     (voxels read by one tile + `TILE_VOXELS`) x (tiles / workers + 1 - 1 / workers).
     With one worker that is the largest tile; with more, tiles shrink until the halo and the
-    overhead of a tile eat the gain.
+    overhead of a tile eat the gain. With a `focus`, only the tiles that are computed count, so
+    that tiles close around what is wanted.
 
     Parameters
     ----------
@@ -65,6 +67,9 @@ def plan_tiles(
         What a process takes before it reads anything.
     run
         Remembers the plan: a run that is resumed with other workers or memory keeps its tiles.
+    focus
+        Says how many tiles of a plan are computed, where that is a small part of the volume; None
+        where it is most of it.
 
     Raises
     ------
@@ -73,7 +78,7 @@ def plan_tiles(
     """
     if memory_bytes is None:
         memory_bytes = available_memory_bytes() // max(workers, 1)
-    key = digest([shape, halo, bytes_per_voxel, tile, multiple])
+    key = digest([shape, halo, bytes_per_voxel, tile, multiple, *(["focus"] if focus else [])])
     remembered = run.remembered("plans").get(key) if run is not None else None
     if remembered is not None:
         z, y, x = remembered
@@ -94,8 +99,9 @@ def plan_tiles(
         best = min(plans, key=needed)
         raise ClusterError(_too_little(memory_bytes, best, needed(best), tile, remembered))
     chosen = fitting[0]
-    if len(chosen) > 1 or prod(shape) > WHOLE_VOXELS:
-        chosen = min(fitting, key=lambda plan: (_time(plan, workers), len(plan)))
+    if focus is not None or len(chosen) > 1 or prod(shape) > WHOLE_VOXELS:
+        count = focus or len
+        chosen = min(fitting, key=lambda plan: (_time(plan, workers, count(plan)), len(plan)))
     if run is not None and remembered is None:
         run.remember("plans", key, list(chosen.core))
     return chosen
@@ -130,8 +136,8 @@ def padded_voxels(plan: TilePlan) -> int:
     return prod(next_fast_len(n, real=True) for n in plan.read_shape)
 
 
-def _time(plan: TilePlan, workers: int) -> float:
-    return (padded_voxels(plan) + TILE_VOXELS) * (len(plan) / workers + 1 - 1 / workers)
+def _time(plan: TilePlan, workers: int, tiles: int) -> float:
+    return (padded_voxels(plan) + TILE_VOXELS) * (tiles / workers + 1 - 1 / workers)
 
 
 def _candidates(shape: Shape3, halo: Shape3, multiple: int) -> Iterator[TilePlan]:

@@ -30,7 +30,7 @@ from distres.methods.blocres_tiles import (
     reaches,
     voxel_tile,
 )
-from distres.methods.nearby import tiles_near
+from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.trial import StandIn, WholeNumbers
 
@@ -261,7 +261,12 @@ def _node_job(
     # Blocks, their padded copies and the products along x, then two curves a node.
     bytes_per_voxel = 28.0 + 8.0 * design.count / step**3
     plan = plan_tiles(
-        grid.shape, halo=(z, y, x), bytes_per_voxel=bytes_per_voxel, multiple=step, **planning
+        grid.shape,
+        halo=(z, y, x),
+        bytes_per_voxel=bytes_per_voxel,
+        multiple=step,
+        focus=focus_on(occupancy, margin_vox=step - 1),
+        **planning,
     )
     lead = (len(settings["thresholds"]),)
     return TileJob(
@@ -287,7 +292,13 @@ def _voxel_job(
     mask: Source | None,
     occupancy: Source | None,
 ) -> TileJob:
-    plan = plan_tiles(grid.shape, halo=(0, 0, 0), bytes_per_voxel=VOXEL_BYTES_PER_VOXEL, **planning)
+    plan = plan_tiles(
+        grid.shape,
+        halo=(0, 0, 0),
+        bytes_per_voxel=VOXEL_BYTES_PER_VOXEL,
+        focus=focus_on(occupancy),
+        **planning,
+    )
     lead = (len(settings["thresholds"]),)
     return TileJob(
         name="blocres voxels",

@@ -17,14 +17,16 @@ from distres.methods.blocres import (
 )
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
-from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import copy_job, ingest
 from distres.methods.session import open_half_maps, open_session
+from distres.methods.symmetry import bring_unit, levels_for_search
 from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
 
 METHOD = "blocres"
+# Bsoft answers voxels of half the mask or more.
+BSOFT_ABOVE = 0.5 - 1e-7
 
 
 def compute_blocres(
@@ -60,10 +62,11 @@ def compute_blocres(
         if parameters.box_angstrom is None and parameters.box_vox is None:
             parameters = replace(parameters, box_angstrom=_default_box(global_angstrom, grid))
         parameters.resolved(grid)
-        levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+        levels = levels_for_search(maps, options)
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
+        unit = bring_unit(session, maps, mask, first, second)
         result = run_blocres(
             first[0],
             second[0],
@@ -72,10 +75,12 @@ def compute_blocres(
             session.executor,
             parameters,
             means=[_mean(first[0]), _mean(second[0])],
-            mask=mask.source,
-            occupancy=mask.occupancy,
+            mask=unit.source,
+            occupancy=unit.occupancy,
             tile=options.tile_vox,
         )
+        above = BSOFT_ABOVE if parameters.compat else 0.0
+        result = unit.expanded(session, result, mask_above=above)
         record = finish(
             session,
             maps,
@@ -90,6 +95,7 @@ def compute_blocres(
             extra={
                 "blocres": {"boxes": result.boxes, "global_resolution_angstrom": global_angstrom},
                 "mask_statistics": mask.statistics,
+                **unit.facts,
             },
         )
         return MethodRun(

@@ -32,7 +32,7 @@ from distres.methods.localfsc_tiles import (
     curve_tile,
     curves_path,
 )
-from distres.methods.nearby import tiles_near
+from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 
 # Measured on single tiles of 200^3 voxels, which are padded at all faces: 87 and 61.
@@ -198,8 +198,14 @@ def _curve_job(
 ) -> TileJob:
     level = bands[0].level
     halo = halo_vox(bands, parameters.windows, max(grid.voxel_size_angstrom))
+    # A voxel is interpolated from nodes up to two nodes away, which may be the next tile's.
+    near = {"factor": 2**level, "margin_vox": 2 * STRIDE}
     plan = plan_tiles(
-        grid.shape, halo=(halo,) * 3, bytes_per_voxel=CURVE_BYTES_PER_VOXEL, **planning
+        grid.shape,
+        halo=(halo,) * 3,
+        bytes_per_voxel=CURVE_BYTES_PER_VOXEL,
+        focus=focus_on(occupancy, **near),
+        **planning,
     )
     path = curves_path(level)
     return TileJob(
@@ -215,8 +221,7 @@ def _curve_job(
             "output": path,
             "device": parameters.device,
         },
-        # A voxel is interpolated from nodes up to two nodes away, which may be the next tile's.
-        tiles=tiles_near(occupancy, plan, factor=2**level, margin_vox=2 * STRIDE),
+        tiles=tiles_near(occupancy, plan, **near),
         bytes_per_voxel=CURVE_BYTES_PER_VOXEL,
     )
 
@@ -231,7 +236,11 @@ def _crossing_job(
 ) -> TileJob:
     fine, coarse = parameters.range_angstrom(grid)
     plan = plan_tiles(
-        grid.shape, halo=(0, 0, 0), bytes_per_voxel=CROSSING_BYTES_PER_VOXEL, **planning
+        grid.shape,
+        halo=(0, 0, 0),
+        bytes_per_voxel=CROSSING_BYTES_PER_VOXEL,
+        focus=focus_on(occupancy),
+        **planning,
     )
     lead = (len(parameters.thresholds),)
     return TileJob(

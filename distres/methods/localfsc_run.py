@@ -18,11 +18,11 @@ from distres.methods.judge import judge_halves
 from distres.methods.localfilter import levels_for, run_filter
 from distres.methods.localfsc import LocalFscResult, localfsc_jobs, run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, choose_bands, levels_wanted
-from distres.methods.mask import MaskResult, search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import copy_job, halving_job, ingest
 from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
+from distres.methods.symmetry import Unit, bring_unit, levels_for_search
 from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
 
 METHOD = "localfsc"
@@ -61,7 +61,7 @@ def compute_localfsc(
     """
     maps = open_half_maps(half1, half2, options)
     grid = maps.half1.grid
-    levels = pyramid_levels(grid, parameters, masked=maps.mask is not None)
+    levels = max(levels_wanted(grid, parameters), levels_for_search(maps, options))
     if filtered:
         levels = max(levels, levels_for(grid))
     with open_session(
@@ -73,6 +73,7 @@ def compute_localfsc(
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
         global_angstrom = judge_halves(session, maps, mask.source)
+        unit = bring_unit(session, maps, mask, first, second)
         result = run_localfsc(
             first,
             second,
@@ -80,21 +81,16 @@ def compute_localfsc(
             session.run,
             session.executor,
             parameters,
-            mask=mask.source,
-            occupancy=mask.occupancy,
+            mask=unit.source,
+            occupancy=unit.occupancy,
             tile=options.tile_vox,
         )
+        result = unit.expanded(session, result)
         extra = _filter(session, grid, first, second, result) if filtered else {}
-        record = _finish(session, maps, parameters, mask, result, extra, global_angstrom)
+        record = _finish(session, maps, parameters, unit, result, extra, global_angstrom)
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
-
-
-def pyramid_levels(grid: Grid, parameters: LocalFscParameters, *, masked: bool) -> int:
-    """Return how many levels the bands, and the search for a mask, need."""
-    wanted = levels_wanted(grid, parameters)
-    return wanted if masked else max(wanted, search_level(grid.shape) + 1)
 
 
 def _filter(
@@ -117,11 +113,12 @@ def _finish(
     session: Session,
     maps: HalfMaps,
     parameters: LocalFscParameters,
-    mask: MaskResult,
+    unit: Unit,
     result: LocalFscResult,
     arrays: dict[str, str],
     global_angstrom: float | None,
 ) -> dict[str, Any]:
+    mask = unit.mask
     return finish(
         session,
         maps,
@@ -139,6 +136,7 @@ def _finish(
                 "global_resolution_angstrom": global_angstrom,
             },
             "mask_statistics": mask.statistics,
+            **unit.facts,
         },
     )
 
@@ -152,7 +150,7 @@ def dry_run(
     """Say what a run would take: tiles, halo, memory, disk, and time from three tiles a job."""
     maps = open_half_maps(half1, half2, options)
     grid = maps.half1.grid
-    levels = pyramid_levels(grid, parameters, masked=maps.mask is not None)
+    levels = max(levels_wanted(grid, parameters), levels_for_search(maps, options))
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         jobs: list[TileJob] = []
         for name, volume in (("half1", maps.half1), ("half2", maps.half2)):

@@ -30,7 +30,6 @@ from distres.kernels.noise_threshold import (
 )
 from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
-from distres.methods.mask import occupied_tiles
 from distres.methods.monores_blocks import NOISE_HALO_VOX
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_tiles import (
@@ -42,6 +41,7 @@ from distres.methods.monores_tiles import (
     noise_tile,
     state_path,
 )
+from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.solvent import NoiseSphere
 
@@ -66,6 +66,9 @@ class MonoResInputs:
         Grid of level 0.
     mask, occupancy
         Mask on level 0, and its largest value in cells; None answers every voxel.
+    unit, unit_occupancy
+        The part of the mask that is answered, where that is not all of it. Noise that is measured
+        in the mask is then measured there too.
     region
         Levels of the noise region's mask; None for the default region.
     sphere
@@ -81,6 +84,8 @@ class MonoResInputs:
     grid: Grid
     mask: Source | None = None
     occupancy: Source | None = None
+    unit: Source | None = None
+    unit_occupancy: Source | None = None
     region: Sequence[Source] | None = None
     sphere: NoiseSphere | None = None
     mirror_vox: int = 0
@@ -104,13 +109,16 @@ class MonoResInputs:
         found = {"half1": self.half1[level]}
         return found if self.half2 is None else {**found, "half2": self.half2[level]}
 
-    def masks(self, level: int) -> dict[str, Source]:
-        """Return what says where the mask is, on one level."""
+    def masks(self, level: int, *, solvent: bool = False) -> dict[str, Source]:
+        """Return what says which voxels to solve, on one level; for solvent, the whole mask."""
+        whole = solvent or self.unit is None
+        mask = self.mask if whole else self.unit
+        occupancy = self.occupancy if whole else self.unit_occupancy
         found: dict[str, Source] = {}
-        if self.mask is not None and level == 0:
-            found["mask"] = self.mask
-        if self.occupancy is not None:
-            found["occupancy"] = self.occupancy
+        if mask is not None and level == 0:
+            found["mask"] = mask
+        if occupancy is not None:
+            found["occupancy"] = occupancy
         return found
 
 
@@ -184,7 +192,9 @@ class Passes:
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
         local = self.parameters.local_noise
         needed = self._bytes(CELLS_BYTES_PER_VOXEL if local else NOISE_BYTES_PER_VOXEL, grid)
-        plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX, needed)
+        masks = inputs.masks(tests.level, solvent=inputs.region_kind != "mask")
+        solved = masks.get("occupancy") if inputs.region_kind == "mask" else None
+        plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX, needed, solved, tests.level)
         region: dict[str, Source] = {}
         if inputs.region is not None:
             region["region"] = inputs.region[tests.level]
@@ -194,7 +204,7 @@ class Passes:
             name=f"monores noise {tests.level}",
             plan=plan,
             function=noise_tile,
-            inputs={**inputs.maps(tests.level), **inputs.masks(tests.level), **region},
+            inputs={**inputs.maps(tests.level), **masks, **region},
             outputs={
                 noise_path(tests.level): OutputSpec(lead=cells, divisor=CELL_VOX, fill_value=0.0)
             }
@@ -210,7 +220,7 @@ class Passes:
                 "local": local,
                 **self._shared(),
             },
-            tiles=self._occupied(plan, tests.level) if inputs.region_kind == "mask" else None,
+            tiles=tiles_near(solved, plan, factor=2**tests.level),
             bytes_per_voxel=needed,
         )
 
@@ -218,8 +228,11 @@ class Passes:
         """Return the pass that tests a level's voxels; on level 0 it writes the answer."""
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
         needed = self._bytes(DECIDE_BYTES_PER_VOXEL, grid)
-        plan = self._plan(grid, halo_vox(tests, grid.voxel_size_angstrom), 8, needed)
-        sources = {**inputs.maps(tests.level), **inputs.masks(tests.level)}
+        masks = inputs.masks(tests.level)
+        solved = masks.get("occupancy")
+        halo = halo_vox(tests, grid.voxel_size_angstrom)
+        plan = self._plan(grid, halo, 8, needed, solved, tests.level)
+        sources = {**inputs.maps(tests.level), **masks}
         if coarser is not None:
             sources["state"] = output(self.run, state_path(coarser))
         parameters: dict[str, Any] = {
@@ -248,7 +261,7 @@ class Passes:
             inputs=sources,
             outputs=outputs,
             parameters=parameters,
-            tiles=self._occupied(plan, tests.level),
+            tiles=tiles_near(solved, plan, factor=2**tests.level),
             bytes_per_voxel=needed,
         )
 
@@ -266,7 +279,15 @@ class Passes:
         more = 2 * self.inputs.mirror_vox
         return per_voxel * prod(1 + more / min(n, 128) for n in grid.shape)
 
-    def _plan(self, grid: Grid, halo: int, multiple: int, bytes_per_voxel: float) -> TilePlan:
+    def _plan(
+        self,
+        grid: Grid,
+        halo: int,
+        multiple: int,
+        bytes_per_voxel: float,
+        solved: Source | None,
+        level: int,
+    ) -> TilePlan:
         return plan_tiles(
             grid.shape,
             halo=(halo, halo, halo),
@@ -276,15 +297,8 @@ class Passes:
             tile=self.tile,
             multiple=multiple,
             run=self.run,
+            focus=focus_on(solved, factor=2**level),
         )
-
-    def _occupied(self, plan: TilePlan, level: int) -> tuple[int, ...] | None:
-        """Return the tiles of a level that may hold mask; None for all."""
-        if self.inputs.occupancy is None:
-            return None
-        z, y, x = (c * 2**level for c in plan.core)
-        finest = TilePlan(shape=self.inputs.grid.shape, core=(z, y, x), halo=(0, 0, 0))
-        return occupied_tiles(self.inputs.occupancy, finest)
 
 
 def answer_outputs() -> Mapping[str, OutputSpec]:

@@ -4,10 +4,10 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
-from distres.errors import TrustWarning
+from distres.errors import TrustWarning, UsageError
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.methods.bring import bring_mask
-from distres.methods.mask import MaskResult, search_level
+from distres.methods.mask import search_level
 from distres.methods.monores import MonoResResult, run_monores
 from distres.methods.monores_passes import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
@@ -17,8 +17,11 @@ from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_session
 from distres.methods.single import Map, open_maps
 from distres.methods.solvent import find_noise_sphere
+from distres.methods.symmetry import Unit, bring_unit, levels_for_search
 
 METHOD = "monores"
+# Voxels of more than half the mask are answered.
+MASK_ABOVE = 0.5
 
 
 def compute_monores(
@@ -54,13 +57,16 @@ def compute_monores(
     """
     maps = open_maps(first, second, options, single=single)
     grid = maps.half1.grid
-    levels = _levels(maps, parameters)
+    levels = _levels(maps, parameters, options)
     region = _open_region(maps, parameters, options)
+    if parameters.compat and options.point_group != ("C1",):
+        raise UsageError("--compat xmipp computes whole volumes; leave out --symmetry")
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         run, executor = session.run, session.executor
         one = ingest(maps.half1, run, "map" if _alone(maps) else "half1", executor, levels)
         two = None if _alone(maps) else ingest(maps.half2, run, "half2", executor, levels)
         mask = bring_mask(session, maps, one, two)
+        unit = bring_unit(session, maps, mask, one, two)
         sphere = None
         if two is None and region is None and not parameters.compat:
             level = search_level(grid.shape)
@@ -71,6 +77,8 @@ def compute_monores(
             grid=grid,
             mask=mask.source,
             occupancy=mask.occupancy,
+            unit=unit.source,
+            unit_occupancy=unit.occupancy,
             region=None
             if region is None
             else ingest(region, run, "noise_region", executor, levels),
@@ -79,7 +87,8 @@ def compute_monores(
         result = run_monores(inputs, run, executor, parameters, tile=options.tile_vox)
         for warning in result.warnings:
             session.warn(warning)
-        record = _finish(session, maps, parameters, mask, result)
+        result = unit.expanded(session, result, mask_above=MASK_ABOVE)
+        record = _finish(session, maps, parameters, unit, result)
         density = (one[0],) if two is None else (one[0], two[0])
         return MethodRun(directory=run.directory, record=record, density=density)
 
@@ -88,10 +97,12 @@ def _alone(maps: HalfMaps) -> bool:
     return isinstance(maps, Map)
 
 
-def _levels(maps: HalfMaps, parameters: MonoResParameters) -> int:
+def _levels(maps: HalfMaps, parameters: MonoResParameters, options: RunOptions) -> int:
     """Return how many pyramid levels the tests, and the searches, need."""
     grid = maps.half1.grid
-    needed = search_level(grid.shape) + 1 if maps.mask is None or _alone(maps) else 1
+    needed = levels_for_search(maps, options)
+    if _alone(maps):
+        needed = max(needed, search_level(grid.shape) + 1)
     if parameters.compat:
         parameters.range_angstrom(grid)
         return needed
@@ -115,9 +126,10 @@ def _finish(
     session: Session,
     maps: HalfMaps,
     parameters: MonoResParameters,
-    mask: MaskResult,
+    unit: Unit,
     result: MonoResResult,
 ) -> dict[str, Any]:
+    mask = unit.mask
     mode = "single map" if _alone(maps) else "half maps"
     return finish(
         session,
@@ -130,5 +142,5 @@ def _finish(
             "mask": {"kind": mask.kind, **mask.parameters},
         },
         arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path, extra={}),
-        extra={METHOD: result.as_json(), "mask_statistics": mask.statistics},
+        extra={METHOD: result.as_json(), "mask_statistics": mask.statistics, **unit.facts},
     )

@@ -1,10 +1,19 @@
 """Which tiles lie near the mask: the only ones worth computing."""
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from distres.engine.jobs import Source
+import numpy as np
+import numpy.typing as npt
+
+from distres.engine.jobs import Source, ZarrSource
 from distres.engine.tiles import TilePlan
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewCells(ZarrSource):
+    """The occupancy of so small a part of the volume that tiles are planned around it."""
 
 
 def tiles_near(
@@ -24,16 +33,52 @@ def tiles_near(
     """
     if occupancy is None:
         return None
+    near = _near(_totals(occupancy), plan, factor, margin_vox)
+    return tuple(int(index) for index in np.flatnonzero(near))
+
+
+def focus_on(
+    occupancy: Source | None, *, factor: int = 1, margin_vox: int = 0
+) -> Callable[[TilePlan], int] | None:
+    """Return what tells the planner how many tiles of a plan are computed.
+
+    Parameters
+    ----------
+    occupancy, factor, margin_vox
+        As for `tiles_near`, which then names the tiles.
+
+    Returns
+    -------
+    None unless the occupancy is of `FewCells`: a mask that fills a good part of the volume leaves
+    the plan as it is.
+    """
+    if not isinstance(occupancy, FewCells):
+        return None
+    totals = _totals(occupancy)
+    return lambda plan: int(_near(totals, plan, factor, margin_vox).sum())
+
+
+def _totals(occupancy: Source) -> npt.NDArray[np.int64]:
+    """Return how many occupied cells lie before each corner of the grid of cells, on all axes."""
     cells = np.asarray(occupancy.read((slice(None),) * 3)) > 0
-    near = []
-    for tile in plan:
-        z, y, x = (
-            slice(
-                max((s.start - margin_vox) * factor, 0) // OCCUPANCY_DIVISOR,
-                -(-(s.stop + margin_vox) * factor // OCCUPANCY_DIVISOR),
-            )
-            for s in tile.core
-        )
-        if cells[z, y, x].any():
-            near.append(tile.index)
-    return tuple(near)
+    totals = np.pad(cells.astype(np.int64), ((1, 0),) * 3)
+    for axis in range(3):
+        np.cumsum(totals, axis=axis, out=totals)
+    return totals
+
+
+def _near(
+    totals: npt.NDArray[np.int64], plan: TilePlan, factor: int, margin_vox: int
+) -> npt.NDArray[np.bool_]:
+    """Tell which tiles, in the plan's order, have an occupied cell under core and margin."""
+    ends = []
+    for n, core, cells in zip(plan.shape, plan.core, totals.shape, strict=True):
+        start = np.arange(0, n, core)
+        first = np.maximum(start - margin_vox, 0) * factor // OCCUPANCY_DIVISOR
+        stop = -(-(np.minimum(start + core, n) + margin_vox) * factor // OCCUPANCY_DIVISOR)
+        ends.append((np.minimum(first, cells - 1), np.minimum(stop, cells - 1)))
+    count = np.zeros(plan.counts, np.int64)
+    for corner in np.ndindex(2, 2, 2):
+        index = [pair[which] for pair, which in zip(ends, corner, strict=True)]
+        count += (-1) ** (3 - sum(corner)) * totals[np.ix_(*index)]
+    return (count > 0).ravel()

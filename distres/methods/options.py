@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distres.errors import UsageError
+from distres.kernels.symmetry import settings_of
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -54,6 +55,8 @@ class RunOptions:
         Core edge of a tile in voxels; None lets the planner choose.
     device
         ``auto``, ``cpu`` or ``cuda``.
+    symmetry
+        Point group of the particle (`distres.kernels.symmetry`): one asymmetric unit is solved.
     resume, overwrite
         What to do when the run directory exists; neither refuses.
     dry_run
@@ -72,6 +75,7 @@ class RunOptions:
     memory_bytes: int | None = None
     tile_vox: int | None = None
     device: str = "auto"
+    symmetry: str = "C1"
     resume: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -91,3 +95,18 @@ class RunOptions:
             raise UsageError(f"{self.workers} workers cannot compute anything; use 1 or more")
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device '{self.device}' is unknown; use auto, cpu or cuda")
+        if self.point_group != ("C1",) and self.dry_run:
+            raise UsageError(
+                "--dry-run plans whole volumes; leave out --symmetry, which asks for a part of that"
+            )
+
+    @property
+    def point_group(self) -> tuple[str, ...]:
+        """Return the settings that the symmetry may mean.
+
+        Raises
+        ------
+        UsageError
+            It is no point group.
+        """
+        return settings_of(self.symmetry)

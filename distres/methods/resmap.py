@@ -23,9 +23,10 @@ from distres.errors import InputError, UsageError
 from distres.io.grid import Grid
 from distres.kernels.discovery import TailBins, benjamini_yekutieli
 from distres.kernels.whitening import NoiseFit
-from distres.methods.nearby import tiles_near
+from distres.methods.nearby import FewCells, focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.resmap_tiles import (
+    CELL_REACH,
     CELL_VOX,
     CUBE_VOX,
     FLAGS,
@@ -203,6 +204,8 @@ class Passes:
     sources: dict[str, Source]
     mask: Source
     occupancy: Source | None
+    unit: Source
+    unit_occupancy: Source | None
     grid: Grid
     run: Run
     executor: Executor
@@ -218,11 +221,19 @@ class Passes:
         *,
         halo: Sequence[int] = (0, 0, 0),
         outputs: dict[str, OutputSpec] | None = None,
-        everywhere: bool = False,
+        noise: bool = False,
         **changes: Any,  # noqa: ANN401
     ) -> Table:
-        """Run one pass over the tiles near the mask, or over all, and keep its rows."""
+        """Run one pass and keep its rows.
+
+        Passes that look for `noise` go over the whole volume, unless only a small part of it is
+        solved: then its surroundings are enough. All others go over the voxels to solve.
+        """
         z, y, x = halo
+        occupancy: Source | None = self.occupancy if noise else self.unit_occupancy
+        if noise and not isinstance(occupancy, FewCells):
+            occupancy = None
+        margin = self.surroundings if noise else 0
         plan = plan_tiles(
             self.grid.shape,
             halo=(z, y, x),
@@ -232,20 +243,27 @@ class Passes:
             tile=self.tile,
             multiple=CELL_VOX,
             run=self.run,
+            focus=focus_on(occupancy, margin_vox=margin),
         )
         job = TileJob(
             name=f"resmap {name}",
             plan=plan,
             function=function,
-            inputs={**inputs, "mask": self.mask},
+            inputs={**inputs, "mask": self.mask if noise else self.unit},
             outputs=outputs or {},
             parameters={**self.settings, **changes},
-            tiles=None if everywhere else tiles_near(self.occupancy, plan),
+            tiles=tiles_near(occupancy, plan, margin_vox=margin),
             bytes_per_voxel=BYTES_PER_VOXEL,
         )
         table = run_job(job, run=self.run, executor=self.executor)
         self.tables[job.name] = table
         return table
+
+    @property
+    def surroundings(self) -> int:
+        """Voxels around a voxel that its windows, and those its noise is read from, reach."""
+        radii = [max(sinusoid_of(self.settings, w).radius) for w in self.settings["wavelengths"]]
+        return max(CUBE_VOX, 2 * max(radii), (CELL_REACH + 1) * CELL_VOX)
 
     def stored(self, *names: str) -> dict[str, Source]:
         """Return arrays of earlier passes by the names tile functions use."""
@@ -262,6 +280,8 @@ def run_resmap(
     executor: Executor,
     parameters: ResmapParameters | None = None,
     *,
+    unit: Source | None = None,
+    unit_occupancy: Source | None = None,
     tile: int | None = None,
 ) -> ResmapResult:
     """Compute ResMap of two half maps, or of one map.
@@ -274,6 +294,9 @@ def run_resmap(
         Voxels with a positive value are answered.
     occupancy
         Largest mask value per cell: tiles without any are not tested. None tests all.
+    unit, unit_occupancy
+        The part of the mask that is answered, where that is not all of it. The noise of half maps
+        is then read there too.
     grid
         Grid of all of them.
     run, executor
@@ -302,10 +325,14 @@ def run_resmap(
         "device": parameters.device,
         "level_mean": None,
     }
+    if unit is not None and not single:
+        mask, occupancy = unit, unit_occupancy
     passes = Passes(
         sources=sources,
         mask=mask,
         occupancy=occupancy,
+        unit=mask if unit is None else unit,
+        unit_occupancy=occupancy if unit is None else unit_occupancy,
         grid=grid,
         run=run,
         executor=executor,
@@ -343,7 +370,7 @@ def _whiten(
             spectrum_tile,
             passes.sources,
             halo=(cube - 1,) * 3,
-            everywhere=True,
+            noise=True,
             cube_vox=cube,
         )
         power, counts = table.sum("power"), table.sum("counts")
@@ -366,7 +393,7 @@ def _whiten(
             NOISE: OutputSpec(),
             LEVEL: OutputSpec(lead=(2,), divisor=CELL_VOX, fill_value=0.0),
         },
-        everywhere=True,
+        noise=True,
         fit=fit,
         strength=parameters.whiten,
         single=single,
@@ -396,7 +423,7 @@ def _variances(passes: Passes, wavelengths: Sequence[float]) -> tuple[float, ...
         variance_tile,
         passes.stored("noise", "level"),
         halo=halo,
-        everywhere=True,
+        noise=True,
     )
     found = []
     for wavelength, row in zip(wavelengths, table.sum("sums"), strict=True):

@@ -2,16 +2,17 @@
 
 from dataclasses import asdict
 
+from distres.errors import UsageError
 from distres.io.volume import VolumeLike
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
-from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.resmap import ResmapParameters, run_resmap
 from distres.methods.session import open_session
 from distres.methods.single import Map, open_maps
+from distres.methods.symmetry import bring_unit, levels_for_search
 
 METHOD = "resmap"
 
@@ -48,17 +49,21 @@ def compute_resmap(
     maps = open_maps(half1, half2, options, single=single)
     grid = maps.half1.grid
     parameters.wavelengths(grid)
+    if parameters.compat and options.point_group != ("C1",):
+        raise UsageError("--compat resmap tests whole volumes; leave out --symmetry")
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         if not isinstance(maps, Map):
             judge_halves(session, maps)
-        levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+        levels = levels_for_search(maps, options)
         pyramids = {
             name: ingest(volume, session.run, name, session.executor, levels)
             for name, volume in maps.volumes.items()
             if name != "mask"
         }
         first, *others = pyramids.values()
-        mask = bring_mask(session, maps, first, others[0] if others else None)
+        second = others[0] if others else None
+        mask = bring_mask(session, maps, first, second)
+        unit = bring_unit(session, maps, mask, first, second)
         if isinstance(maps, Map):
             session.warn(
                 "a single map: its noise is read outside the mask, where filtering or masking may "
@@ -72,8 +77,11 @@ def compute_resmap(
             session.run,
             session.executor,
             parameters,
+            unit=unit.source,
+            unit_occupancy=unit.occupancy,
             tile=options.tile_vox,
         )
+        result = unit.expanded(session, result)
         if result.limit_angstrom is not None:
             session.warn(
                 f"the noise ends at {result.limit_angstrom:.2f} A: the map was low-passed, and "
@@ -86,7 +94,11 @@ def compute_resmap(
             thresholds=(parameters.rate,),
             parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
             arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
-            extra={METHOD: result.as_json(), "mask_statistics": mask.statistics},
+            extra={
+                METHOD: result.as_json(),
+                "mask_statistics": mask.statistics,
+                **unit.facts,
+            },
         )
         density = tuple(pyramid[0] for pyramid in pyramids.values())
         return MethodRun(directory=session.run.directory, record=record, density=density)

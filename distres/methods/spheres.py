@@ -18,7 +18,7 @@ from distres.engine.runner import output, run_job
 from distres.engine.tiles import TilePlan
 from distres.errors import ClusterError, UsageError
 from distres.io.grid import Grid
-from distres.methods.nearby import tiles_near
+from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.spheres_tiles import (
     FLAGS,
@@ -189,6 +189,7 @@ def run_spheres(
         halo=(reach,) * 3,
         bytes_per_voxel=SPHERE_BYTES_PER_VOXEL,
         multiple=settings["step_vox"],
+        focus=focus_on(occupancy, margin_vox=reach),
         **planning,
     )
     job = TileJob(
@@ -202,7 +203,13 @@ def run_spheres(
         bytes_per_voxel=SPHERE_BYTES_PER_VOXEL,
     )
     spheres = int(run_job(job, run=run, executor=executor).sum("spheres"))
-    plan = plan_tiles(grid.shape, halo=(0, 0, 0), bytes_per_voxel=BLEND_BYTES_PER_VOXEL, **planning)
+    plan = plan_tiles(
+        grid.shape,
+        halo=(0, 0, 0),
+        bytes_per_voxel=BLEND_BYTES_PER_VOXEL,
+        focus=focus_on(occupancy),
+        **planning,
+    )
     job = TileJob(
         name="relion blending",
         plan=plan,

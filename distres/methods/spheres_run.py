@@ -6,12 +6,12 @@ from distres.io.volume import VolumeLike
 from distres.methods.blocres_run import METHOD
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
-from distres.methods.mask import search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import open_half_maps, open_session
 from distres.methods.spheres import SphereParameters, run_spheres
+from distres.methods.symmetry import bring_unit, levels_for_search
 
 
 def compute_spheres(
@@ -45,10 +45,11 @@ def compute_spheres(
     parameters.resolved(grid)
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         judge_halves(session, maps)
-        levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+        levels = levels_for_search(maps, options)
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
+        unit = bring_unit(session, maps, mask, first, second)
         result = run_spheres(
             first[0],
             second[0],
@@ -56,10 +57,11 @@ def compute_spheres(
             session.run,
             session.executor,
             parameters,
-            mask=mask.source,
-            occupancy=mask.occupancy,
+            mask=unit.source,
+            occupancy=unit.occupancy,
             tile=options.tile_vox,
         )
+        result = unit.expanded(session, result)
         record = finish(
             session,
             maps,
@@ -72,7 +74,11 @@ def compute_spheres(
                 "mask": {"kind": mask.kind, **mask.parameters},
             },
             arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
-            extra={METHOD: {"spheres": result.spheres}, "mask_statistics": mask.statistics},
+            extra={
+                METHOD: {"spheres": result.spheres},
+                "mask_statistics": mask.statistics,
+                **unit.facts,
+            },
         )
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])

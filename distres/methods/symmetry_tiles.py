@@ -1,0 +1,212 @@
+"""Tile functions of symmetry: which voxels are solved, and the answers of all others."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import map_coordinates
+
+from distres.engine.jobs import Array, TileInputs, TileResult
+from distres.engine.tiles import Region, Tile
+from distres.kernels.masks import block_max
+from distres.kernels.symmetry import AsymmetricUnit, operators
+from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
+from distres.methods.products import FLAG_BORDER, FLAG_NEVER_ABOVE, FLAG_OUTSIDE
+
+UNIT = "symmetry/unit"
+UNIT_OCCUPANCY = "symmetry/unit_occupancy"
+LOCRES = "symmetry/locres"
+FLAGS = "symmetry/flags"
+
+# A mate this near to a voxel is that voxel: turns by right angles need no interpolation.
+ON_VOXEL = 1e-3
+
+Parameters = Mapping[str, Any]
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A point group on a grid.
+
+    Attributes
+    ----------
+    unit
+        The part that is solved.
+    shape
+        Volume in voxels (z, y, x).
+    spacing_angstrom, centre_vox
+        Voxel edges, and where the axes meet, (z, y, x).
+    """
+
+    unit: AsymmetricUnit
+    shape: tuple[int, ...]
+    spacing_angstrom: Float
+    centre_vox: Float
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> "Frame":
+        """Build from JSON values: ``setting``, ``shape``, ``spacing_angstrom``, ``centre_vox``."""
+        return cls(
+            unit=AsymmetricUnit.of(parameters["setting"]),
+            shape=tuple(parameters["shape"]),
+            spacing_angstrom=np.array(parameters["spacing_angstrom"], np.float64),
+            centre_vox=np.array(parameters["centre_vox"], np.float64),
+        )
+
+    def points(self, voxels: npt.NDArray[np.intp]) -> Float:
+        """Return (n, 3) voxels as angstrom from the centre."""
+        return np.asarray((voxels - self.centre_vox) * self.spacing_angstrom)
+
+    def places(self, points: Float, operator: Float) -> Float:
+        """Return where an operator takes points, in voxels (n, 3)."""
+        return np.asarray(points @ operator.T / self.spacing_angstrom + self.centre_vox)
+
+    def within(self, places: Float) -> Bool:
+        """Tell which places lie inside the volume."""
+        last = np.array(self.shape) - 1 + ON_VOXEL
+        return np.asarray(((places >= -ON_VOXEL) & (places <= last)).all(axis=1))
+
+    def mates(self, points: Float) -> Iterator[tuple[npt.NDArray[np.intp], Float]]:
+        """Yield, operator by operator, which points it takes into the unit, and where to.
+
+        A point whose mate lies outside the volume comes with its own place.
+        """
+        chosen = self.unit.mates(points)
+        group = operators(self.unit.setting)
+        for index in np.unique(chosen):
+            mine = np.flatnonzero(chosen == index)
+            places = self.places(points[mine], group[index])
+            away = ~self.within(places)
+            if away.any():
+                places[away] = self.places(points[mine[away]], group[0])
+            yield mine, places
+
+
+def unit_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Find the voxels of a tile that are solved.
+
+    These are the voxels of the unit and of a margin around it that have a mate in the mask, and
+    voxels of the mask whose mate in the unit lies outside the volume.
+
+    Parameters
+    ----------
+    inputs
+        ``mask``.
+    parameters
+        Of `Frame`, and ``margin_angstrom``.
+    """
+    frame = Frame.of(parameters)
+    start = [s.start for s in inputs.tile.core]
+    inside = np.asarray(inputs.core("mask")) > 0
+    near = _near_unit(frame, inputs.tile, parameters["margin_angstrom"])
+    solved = np.zeros(inside.shape, bool)
+    solved[near] = _any_mate(inputs, frame, frame.points(np.argwhere(near) + start))
+    far = np.argwhere(inside & ~near)
+    points = frame.points(far + start)
+    for mine, places in frame.mates(points):
+        # Those that stay where they are have no mate in the volume.
+        stays = np.abs(places - (far[mine] + start)).max(axis=1) < ON_VOXEL
+        solved[tuple(far[mine[stays]].T)] = True
+    mask = solved.astype(np.float32)
+    return TileResult(
+        arrays={UNIT: mask, UNIT_OCCUPANCY: block_max(mask, OCCUPANCY_DIVISOR)},
+        row={"solved": np.int64(solved.sum()), "inside": np.int64(inside.sum())},
+    )
+
+
+def _near_unit(frame: Frame, tile: Tile, margin_angstrom: float) -> Bool:
+    """Tell which voxels of a tile's core lie in the unit or nearer than a margin to it."""
+    near = np.zeros(tile.core_shape, bool)
+    z, y, x = (s.start for s in tile.core)
+    plane = np.argwhere(np.ones((1, *near.shape[1:]), bool))
+    plane += [z, y, x]
+    for section in near:
+        section[:] = frame.unit.holds(frame.points(plane), margin_angstrom).reshape(section.shape)
+        plane[:, 0] += 1
+    return near
+
+
+def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
+    """Tell which points have a mate in the mask, or beside one of its voxels."""
+    found = np.zeros(len(points), bool)
+    for operator in operators(frame.unit.setting):
+        left = np.flatnonzero(~found)
+        places = frame.places(points[left], operator)
+        within = frame.within(places)
+        left, places = left[within], places[within]
+        if not len(left):
+            continue
+        region, at = _around(places, frame.shape)
+        known = (np.asarray(inputs.sources["mask"].read(region)) > 0).astype(np.float32)
+        found[left] = map_coordinates(known, at, order=1, mode="nearest") > 0
+    return found
+
+
+def expand_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Give every voxel of the mask in a tile what its mate in the unit was given.
+
+    Between voxels 1 / R is interpolated among the neighbours that have a number, where these carry
+    half the weight or more; flags are those of the nearest voxel.
+
+    Parameters
+    ----------
+    inputs
+        ``locres`` and ``flags`` (threshold, z, y, x) of the unit, ``mask``.
+    parameters
+        Of `Frame`.
+    """
+    frame = Frame.of(parameters)
+    tile = inputs.tile
+    inside = np.asarray(inputs.core("mask")) > parameters["mask_above"]
+    lead = inputs.sources["locres"].shape[0]
+    locres = np.full((lead, *tile.core_shape), np.nan, np.float32)
+    flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
+    voxels = np.argwhere(inside)
+    points = frame.points(voxels + [s.start for s in tile.core])
+    for mine, places in frame.mates(points):
+        region, at = _around(places, frame.shape)
+        every = (slice(0, lead), *region)
+        resolution = np.asarray(inputs.sources["locres"].read(every))
+        bits = np.asarray(inputs.sources["flags"].read(every))
+        here = tuple(voxels[mine].T)
+        for index in range(lead):
+            values, marks = _sample(resolution[index], bits[index], at)
+            locres[(index, *here)], flags[(index, *here)] = values, marks
+    return TileResult(arrays={LOCRES: locres, FLAGS: flags})
+
+
+def _around(places: Float, shape: tuple[int, ...]) -> tuple[Region, Float]:
+    """Return the smallest region with the neighbours of all places, and the places in it."""
+    last = np.array(shape) - 1
+    low = np.clip(np.floor(places.min(axis=0)), 0, last).astype(np.intp)
+    high = np.clip(np.ceil(places.max(axis=0)), 0, last).astype(np.intp)
+    z, y, x = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+    return (z, y, x), np.ascontiguousarray((places - low).T)
+
+
+def _sample(
+    resolution: Array, bits: npt.NDArray[np.uint8], at: Float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Interpolate one map of resolutions at places (3, n); take the flags of the nearest voxels."""
+    limits = np.array(resolution.shape)[:, None] - 1
+    nearest = tuple(np.clip(np.rint(at).astype(np.intp), 0, limits))
+    values = np.asarray(resolution[nearest], np.float32)
+    marks = bits[nearest]
+    between = np.abs(at - np.rint(at)).max(axis=0) > ON_VOXEL
+    if between.any():
+        known = np.isfinite(resolution)
+        inverse = np.where(known, 1 / np.where(known, resolution, 1), 0).astype(np.float32)
+        weight, total = (
+            map_coordinates(part, at[:, between], order=1, mode="nearest")
+            for part in (known.astype(np.float32), inverse)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values[between] = np.where(weight >= 0.5, weight / total, np.nan)
+    # The neighbours decide whether there is a number; the flags must not say otherwise.
+    numbered = marks & ~np.uint8(FLAG_OUTSIDE | FLAG_NEVER_ABOVE)
+    without = (marks & np.uint8(FLAG_BORDER)) | np.uint8(FLAG_NEVER_ABOVE)
+    return values, np.where(np.isfinite(values), numbered, without).astype(np.uint8)
