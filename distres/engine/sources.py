@@ -48,3 +48,25 @@ class Mean:
     def identity(self) -> dict[str, Json]:
         """Say which volumes."""
         return {"mean of": [self.first.identity(), self.second.identity()]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfDifference:
+    """Half the difference of two volumes, formed as it is read: the noise of their mean."""
+
+    first: Source
+    second: Source
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels (z, y, x)."""
+        return self.first.shape
+
+    def read(self, region: tuple[slice, ...]) -> Array:
+        """Read half the difference of a region."""
+        noise: Array = 0.5 * (self.first.read(region) - self.second.read(region))
+        return noise
+
+    def identity(self) -> dict[str, Json]:
+        """Say which volumes."""
+        return {"half difference of": [self.first.identity(), self.second.identity()]}

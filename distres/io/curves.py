@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as Tree
 
 import gemmi
@@ -51,6 +52,14 @@ def write_csv(path: Path, frequency_per_angstrom: Curve, columns: Mapping[str, C
         ):
             writer.writerow([shell, *(f"{value:.9g}" for value in row)])
     return path
+
+
+def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write a table: a line of names, then one line for each value of all columns."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 def write_star(

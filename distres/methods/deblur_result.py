@@ -1,6 +1,5 @@
 """What a run of LocalDeblur leaves: maps, tables of iterations and Guinier profiles, the record."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from distres.engine.jobs import Source
 from distres.engine.runner import output
 from distres.engine.tables import Table
+from distres.io.curves import write_columns
 from distres.io.grid import Grid
 from distres.io.mrc import MrcHeader
 from distres.io.volume import Volume
@@ -91,7 +91,7 @@ def finish_deblur(
     profile = guinier_profile(result.profiles, given.grid, found)
     outputs = _export(session, given, result)
     _write_iterations(run.directory / outputs["iterations"], result)
-    _write_columns(run.directory / outputs["guinier"], profile["columns"])
+    write_columns(run.directory / outputs["guinier"], profile["columns"])
     record = make_record(
         method=METHOD,
         grid=given.grid,
@@ -195,11 +195,4 @@ def radial_amplitude(profiles: Table, name: str) -> np.ndarray[Any, np.dtype[np.
 
 def _write_iterations(path: Path, result: DeblurResult) -> None:
     rows = [asdict(iteration) for iteration in result.iterations]
-    _write_columns(path, {name: [row[name] for row in rows] for name in rows[0]})
-
-
-def _write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_columns(path, {name: [row[name] for row in rows] for name in rows[0]})

@@ -206,12 +206,12 @@ def gain_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     logs = np.log(gain[np.isfinite(gain) & (gain > 0)].astype(np.float64))
     row: dict[str, Any] = {"logs": np.array(moments_of(logs))}
     for name in ("map", "iterate"):
-        sums, counts = _power(inputs, parameters, name)
+        sums, counts = core_power(inputs, parameters, name)
         row |= {f"power_{name}": sums, f"coefficients_{name}": counts}
     return TileResult(arrays={parameters["output"]: gain}, row=row)
 
 
-def _power(inputs: TileInputs, parameters: Parameters, name: str) -> tuple[Array, Array]:
+def core_power(inputs: TileInputs, parameters: Parameters, name: str) -> tuple[Array, Array]:
     """Return the radial power of a core inside the mask, faded out where the core cuts the box."""
     core = np.asarray(inputs.core(name), np.float32)
     if "mask" in inputs:

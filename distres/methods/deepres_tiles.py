@@ -116,7 +116,7 @@ def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         "flagged": np.array([np.count_nonzero(flags & bit) for bit in bits], np.int64),
         "uncertainty": np.array([known.sum(), known.size]),
     }
-    locres = _within(locres, parameters)
+    locres = within_ends(locres, parameters)
     arrays: dict[str, Array] = {LOCRES: locres[None], FLAGS: flags[None]}
     if not parameters["model"]["published"]:
         arrays[UNCERTAINTY] = uncertainty
@@ -224,7 +224,7 @@ def _flags(locres: Float32, inside: Bool, parameters: Parameters) -> npt.NDArray
     return flags
 
 
-def _within(locres: Float32, parameters: Parameters) -> Float32:
+def within_ends(locres: Float32, parameters: Parameters) -> Float32:
     """Cut values off where the voxels hold nothing finer, and where the paper's program does."""
     fine, coarse = _ends(parameters)
     if parameters["model"]["published"]:
