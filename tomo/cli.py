@@ -47,6 +47,7 @@ def monotomo(
         ),
     ] = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     resolution_range: shared.ResolutionRange = None,
     step: shared.Step = None,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import zarr
 from gemmi import cif
 
+from distres.engine.elsewhere import store_of
 from distres.errors import InputError
 
 COLUMN = "_distresLocalResolution"
@@ -67,9 +68,7 @@ def resolution_at_particles(
     """
     try:
         record = json.loads((directory / "run.json").read_text())
-        array = zarr.open_array(
-            str(directory / "run.zarr"), path=record["arrays"]["locres"], mode="r"
-        )
+        array = zarr.open_array(store_of(directory), path=record["arrays"]["locres"], mode="r")
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{directory} holds no finished run; finish it with --resume") from error
     document = cif.read(str(star))

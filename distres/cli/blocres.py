@@ -41,6 +41,7 @@ def blocres(
     half2: shared.Half2 = None,
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     symmetry: shared.Symmetry = "C1",
     threshold: shared.Thresholds = None,

@@ -55,7 +55,7 @@ def check(cluster: Place = "local", workers: Workers = None, memory: Memory = No
 
     Example: distres cluster check --cluster slurm -j 2
     """
-    from distres.engine.address import require_shared_folder
+    from distres.engine.address import require_shared_store
     from distres.engine.cluster import open_executor
     from distres.engine.sites import describe_workers
     from distres.methods.options import parse_memory
@@ -68,7 +68,7 @@ def check(cluster: Place = "local", workers: Workers = None, memory: Memory = No
         typer.echo(f"scheduler: {executor.client.scheduler.address}")
         for line in describe_workers(executor.client):
             typer.echo(line)
-        require_shared_folder(executor.client, Path.cwd())
+        require_shared_store(executor.client, Path.cwd(), str(Path.cwd()))
         typer.echo(f"every worker that is here sees {Path.cwd()} and has this version")
 
 

@@ -54,6 +54,7 @@ def deblur(
     ] = 0.143,
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     compat: Annotated[
         str | None,

@@ -40,6 +40,7 @@ def fsc(
         ),
     ] = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     threshold: Annotated[
         list[float] | None,

@@ -38,6 +38,7 @@ def local_filter(
         typer.Option(help="Local resolution on the same grid, of this program or another."),
     ],
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     sharpen: Annotated[
         float,

@@ -28,6 +28,7 @@ def localfsc(
     half2: shared.Half2 = None,
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     symmetry: shared.Symmetry = "C1",
     threshold: shared.Thresholds = None,

@@ -38,6 +38,7 @@ def monores(
     ] = False,
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     symmetry: shared.Symmetry = "C1",
     resolution_range: shared.ResolutionRange = None,

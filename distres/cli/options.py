@@ -71,6 +71,14 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Run directory.", rich_help_panel=_RUN),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="s3://...",
+        help="Keep the run's arrays in an object store; ledger, record and maps stay in --output.",
+        rich_help_panel=_RUN,
+    ),
+]
 Thresholds = Annotated[
     list[float] | None,
     typer.Option(
@@ -188,6 +196,7 @@ def run_options(context: typer.Context) -> "RunOptions":
     memory = given.get("memory")
     return RunOptions(
         output=given.get("output"),
+        store=given.get("store"),
         pixel_size_angstrom=given.get("pixel_size"),
         mask=given.get("mask"),
         cluster=given.get("cluster") or "none",

@@ -40,6 +40,7 @@ def oversharp(
     half2: shared.Half2 = None,
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     b_range: Annotated[
         tuple[float, float],

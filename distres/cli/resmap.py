@@ -33,6 +33,7 @@ def resmap(
     half2: shared.Half2 = None,
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     symmetry: shared.Symmetry = "C1",
     single: Annotated[

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from distres import __version__
 from distres.engine.profiles import Profile
 from distres.errors import ClusterError, UsageError
+from distres.io.stores import StoreLike, address_of, has_node
 
 
 @contextmanager
@@ -79,14 +80,33 @@ def measure_workers(client: Any) -> tuple[int, int | None]:  # noqa: ANN401
     return threads, min(limits, default=None)
 
 
-def require_shared_folder(client: Any, folder: Path) -> None:  # noqa: ANN401
-    """Check that every worker sees the run directory.
+def require_shared_store(client: Any, directory: Path, store: StoreLike) -> None:  # noqa: ANN401
+    """Check that every worker has this version and sees where a run's arrays are written.
 
     Raises
     ------
     ClusterError
-        Naming a worker that does not, or that lacks the package.
+        Naming a worker that does not.
     """
+    if not isinstance(store, str):
+        _require_version(client)
+        _require_object_store(client, address_of(store))
+        return
+    _require_shared_folder(client, directory)
+    _require_version(client)
+
+
+def _require_object_store(client: Any, address: str) -> None:  # noqa: ANN401
+    for worker, answer in client.run(has_node, address, on_error="return").items():
+        if answer is not True:
+            said = f" ({answer})" if isinstance(answer, Exception) else ""
+            raise ClusterError(
+                f"worker {worker} does not see {address}{said}; workers need AWS_ENDPOINT_URL, "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of their own"
+            )
+
+
+def _require_shared_folder(client: Any, folder: Path) -> None:  # noqa: ANN401
     token = folder / f".seen-{uuid.uuid4().hex}"
     token.touch()
     try:
@@ -97,8 +117,11 @@ def require_shared_folder(client: Any, folder: Path) -> None:  # noqa: ANN401
         if answer is not True:
             raise ClusterError(
                 f"worker {worker} does not see {folder}; the run directory (--output) must lie on "
-                "a disk that all workers share"
+                "a disk that all workers share, or its arrays in an object store (--store)"
             )
+
+
+def _require_version(client: Any) -> None:  # noqa: ANN401
     versions = client.run(_version, on_error="return")
     for worker, answer in versions.items():
         if answer != __version__:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import zarr
 
 from distres.engine.tiles import Region, Tile, TilePlan
+from distres.io.stores import StoreLike, address_of, as_store
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Array = npt.NDArray[Any]
@@ -41,15 +42,15 @@ class ZarrSource:
     made_by: str = ""
 
     @classmethod
-    def of(cls, store: str, path: str) -> "ZarrSource":
+    def of(cls, store: StoreLike, path: str) -> "ZarrSource":
         """Name an array that exists."""
-        array = zarr.open_array(store, path=path, mode="r")
+        array = zarr.open_array(as_store(store), path=path, mode="r")
         made_by = str(array.attrs.get("made_by", ""))
-        return cls(store=store, path=path, shape=array.shape, made_by=made_by)
+        return cls(store=address_of(store), path=path, shape=array.shape, made_by=made_by)
 
     def read(self, region: tuple[slice, ...]) -> Array:
         """Read the voxels of `region`; leading axes that it does not name are read whole."""
-        array = zarr.open_array(self.store, path=self.path, mode="r")
+        array = zarr.open_array(as_store(self.store), path=self.path, mode="r")
         lead = (slice(None),) * (len(self.shape) - len(region))
         return np.asarray(array[lead + region])
 

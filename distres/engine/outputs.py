@@ -9,6 +9,7 @@ from zarr.codecs import BloscCodec
 from distres.engine.jobs import Array, OutputSpec, TileJob
 from distres.engine.tiles import Tile
 from distres.errors import ClusterError, ResumeError, UsageError
+from distres.io.stores import StoreLike
 
 CHUNK_EDGE = 64
 # Axes before z, y, x share a file while it stays this small, else each step gets its own file:
@@ -55,7 +56,7 @@ def storage_units(spec: OutputSpec, job: TileJob) -> tuple[tuple[int, ...], tupl
     return (*(1 for _ in spec.lead), *chunks), (*lead, *shards)
 
 
-def open_output(store: str, path: str, spec: OutputSpec, job: TileJob, made_by: str) -> None:
+def open_output(store: StoreLike, path: str, spec: OutputSpec, job: TileJob, made_by: str) -> None:
     """Create the array of one output, or check that the one on disk is the same.
 
     Parameters
@@ -107,7 +108,7 @@ def _compare(job: TileJob, path: str, what: str, stored: object, given: object) 
         )
 
 
-def write_part(store: str, path: str, spec: OutputSpec, tile: Tile, values: Array) -> int:
+def write_part(store: StoreLike, path: str, spec: OutputSpec, tile: Tile, values: Array) -> int:
     """Write one tile's part of an output and return its size in bytes.
 
     Raises

@@ -10,21 +10,32 @@ from typing import Any
 
 import zarr
 
-from distres.engine import lock
+from distres.engine import elsewhere, lock
 from distres.engine.files import write_durably
-from distres.errors import InputError, OutputExistsError, ResumeError
+from distres.errors import DistresError, InputError, OutputExistsError, ResumeError, UsageError
+from distres.io.stores import StoreLike
 
 _OWN = ("run.zarr", "ledger", "choices.json", "run.json", "status.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run directory: ``run.zarr`` (arrays), ``run.json`` (record), ``ledger/`` (what is done)."""
+    """A run directory: ``run.zarr`` (arrays), ``run.json`` (record), ``ledger/`` (what is done).
+
+    The arrays may lie in an object store instead, which ``store.json`` then names.
+    """
 
     directory: Path
 
     @classmethod
-    def open(cls, directory: Path, *, resume: bool = False, overwrite: bool = False) -> "Run":
+    def open(
+        cls,
+        directory: Path,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        store: str | None = None,
+    ) -> "Run":
         """Create a run directory, or open one to go on with it.
 
         The directory is locked for this process until `close`, or the end of the process.
@@ -35,6 +46,9 @@ class Run:
             Go on with what is there; begin when there is nothing.
         overwrite
             Remove a run that is there: its store, ledger and record, nothing else.
+        store
+            ``s3://bucket/place`` for the arrays; None keeps them in the directory, or where they
+            were when the run began.
 
         Raises
         ------
@@ -44,6 +58,11 @@ class Run:
             The place is a file.
         """
         directory = Path(directory)
+        if re.match(r"\w+:/", str(directory)):
+            raise UsageError(
+                f"--output {directory} must be a folder: the ledger and the lock of a run need a "
+                "file system; name one, and put the arrays into the object store with --store"
+            )
         run = cls(directory=directory)
         if directory.exists() and not directory.is_dir():
             raise InputError(
@@ -52,14 +71,14 @@ class Run:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             fresh = lock.hold(directory)
-            run._begin(resume=resume, overwrite=overwrite, fresh=fresh)
+            run._begin(resume=resume, overwrite=overwrite, fresh=fresh, store=store)
         except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
                 f"{directory} cannot be written ({error.strerror}); choose another --output"
             ) from error
         return run
 
-    def _begin(self, *, resume: bool, overwrite: bool, fresh: bool) -> None:
+    def _begin(self, *, resume: bool, overwrite: bool, fresh: bool, store: str | None) -> None:
         if self.exists and not (resume or overwrite):
             if fresh:
                 self.close()
@@ -72,7 +91,13 @@ class Run:
             self._remove()
         else:
             self._sweep()
-        zarr.open_group(self.store, mode="a")
+        try:
+            elsewhere.bind(self.directory, store)
+            zarr.open_group(self.store, mode="a")
+        except DistresError:
+            if fresh:
+                self.close()
+            raise
 
     def __enter__(self) -> "Run":
         return self
@@ -99,13 +124,13 @@ class Run:
 
     @property
     def store_path(self) -> Path:
-        """Folder of the work store."""
+        """Folder of the work store, when it lies in the directory."""
         return self.directory / "run.zarr"
 
     @property
-    def store(self) -> str:
-        """Address of the work store."""
-        return str(self.store_path)
+    def store(self) -> StoreLike:
+        """The work store, as Zarr opens it."""
+        return elsewhere.store_of(self.directory)
 
     def ledger_directory(self, job: str) -> Path:
         """Folder of one job's ledger."""
@@ -133,8 +158,10 @@ class Run:
         write_durably(path, (json.dumps(kept, indent=1) + "\n").encode())
 
     def clear(self) -> None:
-        """Remove what the run holds, and begin anew; the lock stays."""
+        """Remove what the run holds, and begin anew; lock and place of the arrays stay."""
+        place = elsewhere.place_of(self.directory)
         self._remove()
+        elsewhere.bind(self.directory, place)
         zarr.open_group(self.store, mode="a")
 
     def write_record(self, record: dict[str, Any]) -> Path:
@@ -151,6 +178,7 @@ class Run:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        elsewhere.remove(self.directory)
 
     def _sweep(self) -> None:
         """Remove the halves of shards that a killed writer left."""

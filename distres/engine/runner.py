@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
-from distres.engine.address import require_shared_folder
+from distres.engine.address import require_shared_store
 from distres.engine.cluster import Executor
 from distres.engine.fingerprint import describe_job, digest
 from distres.engine.interrupt import Interrupt
@@ -75,7 +75,7 @@ def run_job(job: TileJob, *, run: Run, executor: Executor) -> Table:
     drive = Drive(job, ledger, monitor, todo)
     if todo:
         if executor.kind not in ("none", "local"):
-            require_shared_folder(executor.client, run.directory)
+            require_shared_store(executor.client, run.directory, run.store)
         task = TileTask.of(job, run.store)
         with closing(make_pool(task, job.name, executor)) as pool:
             drive.run(pool, Watchdog(executor, job.name))

@@ -19,6 +19,7 @@ from distres.engine.process import peak_memory_bytes, settle_process
 from distres.engine.tables import as_row
 from distres.engine.tiles import Tile, TilePlan
 from distres.errors import ClusterError, DistresError
+from distres.io.stores import StoreLike
 
 TRACEBACK_CHARACTERS = 4000
 
@@ -38,10 +39,10 @@ class TileTask:
     inputs: Mapping[str, Source]
     outputs: Mapping[str, OutputSpec]
     parameters: Mapping[str, Any]
-    store: str | None
+    store: StoreLike | None
 
     @classmethod
-    def of(cls, job: TileJob, store: str | None) -> "TileTask":
+    def of(cls, job: TileJob, store: StoreLike | None) -> "TileTask":
         """Take from a job what workers need: not its list of tiles, which may be long."""
         return cls(
             plan=job.plan,

@@ -8,6 +8,7 @@ import numpy as np
 
 from distres.errors import InputError
 from distres.io.grid import require_same_grid
+from distres.io.stores import has_node, is_object_address
 from distres.io.volume import Volume, VolumeLike, open_volume
 
 _FIRST = ("1", "a", "even", "evn")
@@ -208,6 +209,8 @@ def _other_half(rule: Rule, match: re.Match[str]) -> str:
 def _exists(path: str) -> bool:
     if "://" not in path:
         return Path(path).exists()
+    if is_object_address(path):
+        return has_node(path)
     import fsspec
 
     files, inner = fsspec.core.url_to_fs(path)

@@ -17,6 +17,7 @@ from zarr.errors import BaseZarrError
 from distres.errors import InputError, TrustWarning
 from distres.io.grid import Float3, Grid, Region, Shape3
 from distres.io.mrc import MrcHeader
+from distres.io.stores import as_store
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class OmeZarrVolume:
 
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[np.float32]:
         """Read a region as float32 (z, y, x)."""
-        array = zarr.open_array(self.store, path=self.levels[self.level].path, mode="r")
+        array = zarr.open_array(as_store(self.store), path=self.levels[self.level].path, mode="r")
         lead = (0,) * (array.ndim - 3)
         return np.ascontiguousarray(array[lead + tuple(region)], dtype=np.float32)
 
@@ -197,7 +198,7 @@ def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
     if "://" not in path and not Path(path).exists():
         raise InputError(f"{path} does not exist")
     try:
-        return zarr.open(path, mode="r")
+        return zarr.open(as_store(path), mode="r")
     except _STORE_ERRORS as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be opened as Zarr: {reason}") from error

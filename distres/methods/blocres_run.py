@@ -8,6 +8,7 @@ import zarr
 from distres.engine.jobs import Source, ZarrSource
 from distres.errors import UsageError
 from distres.io.omezarr import OWN, OmeZarrVolume
+from distres.io.stores import as_store
 from distres.io.volume import Grid, VolumeLike
 from distres.methods.blocres import (
     BOX_PER_RESOLUTION,
@@ -152,6 +153,8 @@ def _mean(source: Source) -> float:
     if isinstance(source, OmeZarrVolume):
         return float(dict(source.statistics).get("mean", 0.0))
     if isinstance(source, ZarrSource):
-        attributes: Any = zarr.open_array(source.store, path=source.path, mode="r").attrs.get(OWN)
+        attributes: Any = zarr.open_array(
+            as_store(source.store), path=source.path, mode="r"
+        ).attrs.get(OWN)
         return float(attributes["statistics"]["mean"])
     return 0.0

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import zarr
 from scipy.ndimage import map_coordinates
 
+from distres.engine.elsewhere import store_of
 from distres.errors import InputError, UsageError
 
 Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -45,7 +46,7 @@ def curve_at(directory: Path, point_angstrom: tuple[float, float, float]) -> Cur
     frequency: list[float] = []
     correlation: list[float] = []
     for level, path in sorted(((int(k), v) for k, v in places.items()), reverse=True):
-        array = zarr.open_array(str(directory / "run.zarr"), path=path, mode="r")
+        array = zarr.open_array(store_of(directory), path=path, mode="r")
         node = voxel / (2**level * record["localfsc"]["curve_stride"])
         correlation += _interpolate(array, node)
         frequency += [1 / band["centre_angstrom"] for band in bands if band["level"] == level]

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from distres.engine.elsewhere import store_of
 from distres.errors import InputError
 
 _SPACE = ("z", "y", "x")
@@ -43,7 +44,7 @@ def open_run(directory: str | Path, *, load: bool = False) -> xr.Dataset:
     coords = grid_coordinates(record["grid"])
     variables = {}
     for name, place in record["arrays"].items():
-        array = zarr.open_array(str(path / "run.zarr"), path=place, mode="r")
+        array = zarr.open_array(store_of(path), path=place, mode="r")
         dims: tuple[Hashable, ...] = _SPACE if array.ndim == 3 else ("threshold", *_SPACE)
         if array.shape[-3:] != tuple(record["grid"]["shape"]) or array.ndim > 4:
             continue

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distres.engine.elsewhere import store_of
 from distres.engine.jobs import OutputSpec, Source, TileInputs, TileJob, TileResult, ZarrSource
 from distres.engine.planner import plan_tiles
 from distres.errors import DistresWarning, InputError
@@ -137,7 +138,7 @@ def open_run_resolution(directory: Path, threshold: float | None = None) -> RunR
     if threshold is not None and threshold not in thresholds:
         raise InputError(f"{directory} has no threshold {threshold:g}, only {thresholds}")
     step = 0 if threshold is None else thresholds.index(threshold)
-    store = str(directory / "run.zarr")
+    store = store_of(directory)
     mask = places.get("mask")
     return RunResolution(
         source=ZarrSource.of(store, path),

@@ -11,7 +11,8 @@ from distres.io.halves import find_partner
 from distres.io.mrc import MODES, REFUSED_MODES, MrcHeader
 from distres.io.mrc_volume import read_header, why_not_a_volume
 from distres.io.omezarr import OmeZarrVolume, is_zarr, open_node, own_attributes
-from distres.methods.results import list_arrays, split_run
+from distres.io.stores import as_store
+from distres.methods.results import arrays_of, list_arrays, split_run
 
 AXES = "xyz"
 
@@ -86,7 +87,9 @@ def _describe_zarr(path: str) -> dict[str, Any]:
         "voxel_size_angstrom": [_rounded(v) for v in reversed(volume.grid.voxel_size_angstrom)],
         "first_voxel_angstrom": [_rounded(v) for v in reversed(volume.grid.origin_angstrom)],
         "levels": {
-            level.path or ".": _array(zarr.open_array(volume.store, path=level.path, mode="r"))
+            level.path or ".": _array(
+                zarr.open_array(as_store(volume.store), path=level.path, mode="r")
+            )
             for level in volume.levels
         },
         "level_filter": volume.halving or "unknown",
@@ -109,7 +112,8 @@ def _describe_run(path: str, store: str) -> dict[str, Any]:
         found |= {key: whole[key] for key in keys if key in whole}
     else:
         found["notices"] = ["the run is not finished; --resume goes on with it"]
-    found["arrays"] = {name: _array(array) for name, array in sorted(list_arrays(store).items())}
+    found_arrays = list_arrays(arrays_of(store))
+    found["arrays"] = {name: _array(array) for name, array in sorted(found_arrays.items())}
     return found
 
 

@@ -41,6 +41,8 @@ class RunOptions:
     ----------
     output
         Run directory; None names it after the input and the method.
+    store
+        ``s3://bucket/place`` for the run's arrays; None keeps them in the run directory.
     pixel_size_angstrom
         Overrides the voxel size of all inputs.
     mask
@@ -68,6 +70,7 @@ class RunOptions:
     """
 
     output: Path | None = None
+    store: str | None = None
     pixel_size_angstrom: float | None = None
     mask: Any = None
     cluster: str = "none"

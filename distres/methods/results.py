@@ -8,6 +8,7 @@ from typing import Any
 
 import zarr
 
+from distres.engine.elsewhere import BINDING, store_of
 from distres.engine.jobs import Source, ZarrSource
 from distres.errors import InputError
 from distres.io.grid import Grid
@@ -20,6 +21,7 @@ from distres.io.omezarr import (
     open_node,
     own_attributes,
 )
+from distres.io.stores import address_of
 
 STORE = "run.zarr"
 _INPUTS = ("inputs/half1", "inputs/map")
@@ -68,7 +70,7 @@ def find_result(path: str, *, level: int = 0, pixel_size: float | None = None) -
     if store is None:
         volume = OmeZarrVolume.open(path, pixel_size_angstrom=pixel_size, level=level)
         return Result(source=volume, grid=volume.grid, header=volume.header, name="")
-    arrays = list_arrays(store)
+    arrays = list_arrays(arrays_of(store))
     if inner not in arrays:
         raise InputError(
             f"{path} is no array of a run; this run holds {', '.join(sorted(arrays)) or 'none'}"
@@ -81,7 +83,7 @@ def find_result(path: str, *, level: int = 0, pixel_size: float | None = None) -
     if grid is None:
         raise InputError(f"{path} does not say its voxel size; give --pixel-size")
     return Result(
-        source=ZarrSource.of(store, inner),
+        source=ZarrSource.of(store_of(Path(store).parent), inner),
         grid=_fitted(grid, shape, path),
         header=header,
         name=inner,
@@ -94,9 +96,17 @@ def split_run(path: str) -> tuple[str | None, str]:
     for count in range(len(parts), 0, -1):
         folder = "/".join(parts[:count]) or "/"
         for store in (folder, f"{folder}/{STORE}"):
-            if Path(store).name == STORE and is_zarr(store) and Path(store).is_dir():
+            if Path(store).name != STORE:
+                continue
+            here = is_zarr(store) and Path(store).is_dir()
+            if here or (Path(store).parent / BINDING).is_file():
                 return store, "/".join(parts[count:])
     return None, path
+
+
+def arrays_of(store: str) -> str:
+    """Return where the arrays of a run lie whose store `split_run` named."""
+    return address_of(store_of(Path(store).parent))
 
 
 def list_arrays(store: str) -> dict[str, zarr.Array[Any]]:
@@ -124,7 +134,7 @@ def _place(
     grid, header = described(own_attributes(dict(arrays[inner].attrs)))
     if grid is not None:
         return grid, header
-    root = zarr.open_group(store, mode="r")
+    root = zarr.open_group(store_of(Path(store).parent), mode="r")
     for name in _INPUTS:
         if name in root:
             grid, header = described(own_attributes(dict(root[name].attrs)))

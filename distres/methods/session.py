@@ -155,7 +155,9 @@ def _open_run(options: RunOptions, default_output: str) -> Iterator[Run]:
     """Open the run directory without removing anything; a dry run gets one that vanishes."""
     directory = options.output or Path(default_output)
     if not options.dry_run:
-        with Run.open(directory, resume=options.resume or options.overwrite) as run:
+        with Run.open(
+            directory, resume=options.resume or options.overwrite, store=options.store
+        ) as run:
             yield run
         return
     with (

@@ -15,6 +15,7 @@ from distres.engine.fingerprint import digest
 from distres.engine.tables import Table
 from distres.engine.tiles import Region
 from distres.errors import ResumeError
+from distres.io.stores import StoreLike
 from distres.io.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def made_by(volume: Volume, settings: Mapping[str, Any]) -> str:
     return digest({"input": volume.identity(), "settings": dict(settings)})
 
 
-def open_streamed(store: str, path: str, volume: Volume, fingerprint: str) -> zarr.Array[Any]:
+def open_streamed(store: StoreLike, path: str, volume: Volume, fingerprint: str) -> zarr.Array[Any]:
     """Open the array that a volume goes to, or create it in chunks that one slab fills.
 
     Raises

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from distres.engine.elsewhere import store_of
 from distres.engine.jobs import Source, ZarrSource
 from distres.engine.sources import Layer
 from distres.errors import InputError
@@ -195,7 +196,7 @@ class RunRecord:
         names
             Keys of the record's ``arrays``, or paths in the run's store.
         """
-        store = str(self.directory / "run.zarr")
+        store = store_of(self.directory)
         group = zarr.open_group(store, mode="r")
         for name in names:
             path = self.raw["arrays"].get(name, name)
@@ -210,7 +211,7 @@ class RunRecord:
         thresholds are in the record's order.
         """
         place = self.raw["arrays"]["locres"]
-        store = str(self.directory / "run.zarr")
+        store = store_of(self.directory)
         if isinstance(place, str):
             whole = ZarrSource.of(store, place)
             if len(whole.shape) == 3:

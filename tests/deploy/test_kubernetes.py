@@ -212,6 +212,13 @@ def test_keys_of_an_object_store_come_from_a_secret_only(kustomize):
     assert not any(item["kind"] == "Secret" for item in items)
 
 
+def test_workers_of_an_object_store_share_no_volume(kustomize):
+    pods = pod_specs(only(kustomize("s3"), "DaskJob"))
+    assert not any("persistentVolumeClaim" in volume for volume in pods["worker"]["volumes"])
+    words = pods["job"]["containers"][0]["args"]
+    assert words[words.index("--store") + 1].startswith("s3://")
+
+
 def test_a_gpu_worker_asks_for_one_device_and_offers_one(kustomize):
     job = only(kustomize("gpu"), "DaskJob")
     worker = pod_specs(job)["worker"]["containers"][0]
