@@ -3,6 +3,7 @@
 Usage:
     python benchmarks/deblur.py cost --oracle FOLDER
     python benchmarks/deblur.py compare STRUCTURE [--resolutions 3.2 4.2 6 9] [--noise 0.03]
+    python benchmarks/deblur.py scale [--edge 1024] [--folder DIR] [options of distres deblur]
 
 `cost` needs the folder with half1, half2, mask and monores_chimera (``.mrc.gz``). CPU time is given
 in u, that of one float32 `scipy.fft.rfftn` of 256^3 on one thread; Xmipp takes 94 u for the same.
@@ -13,6 +14,9 @@ map: correlation in the chain's voxels, FSC (the frequency where it falls below 
 distance of Guinier profiles (standard deviation of ln F over shells from 15 angstrom to the chain's
 true resolution). Global B-factors are tried with several low-passes; of them all, the best for each
 chain alone is shown as well as the best for their mean: no user can have the former.
+
+`scale` sharpens a half map of the blob phantom by its true resolution map, and prints memory and
+time.
 """
 
 import argparse
@@ -27,6 +31,8 @@ import mrcfile
 import numpy as np
 import scipy.fft
 import torch
+from common import distres, make_blob, measure
+from scale import describe, say
 from scipy import ndimage
 
 from distres.kernels.guinier import bin_centres, fit_b_factor, radial_power
@@ -228,6 +234,16 @@ def global_maps(observed, mask, judge, finest):
     return rows
 
 
+def scale(folder, edge, more):
+    """Sharpen a blob phantom that may be far larger than the workers' memory."""
+    volumes = make_blob(folder, edge)
+    output = folder / f"deblur{edge}"
+    command = distres("deblur", volumes["half1"], "--locres", volumes["truth_0.5"])
+    command += ["-m", volumes["mask"], "-o", output, "--overwrite", *more]
+    say("LocalDeblur", measure(command))
+    describe(output)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -238,9 +254,16 @@ def main():
     second.add_argument("--resolutions", type=float, nargs="+", default=[3.2, 4.2, 6.0, 9.0])
     second.add_argument("--noise", type=float, default=0.03)
     second.add_argument("--voxel", type=float, default=1.5)
-    options = parser.parse_args()
+    third = commands.add_parser("scale")
+    third.add_argument("--edge", type=int, default=1024)
+    third.add_argument("--folder", type=Path, default=Path("deblur_scale"))
+    options, more = parser.parse_known_args()
+    if more and options.command != "scale":
+        parser.error(f"unknown options: {' '.join(more)}")
     if options.command == "cost":
         cost(options.oracle)
+    elif options.command == "scale":
+        scale(options.folder, options.edge, more)
     else:
         compare(options.structure, options.resolutions, options.noise, options.voxel)
 

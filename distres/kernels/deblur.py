@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 
 from distres.kernels.deblur_bank import Bank
-from distres.kernels.fourier import irfftn, radial_frequency, rfftn
+from distres.kernels.lowspectrum import LowSpectrum
 
 Float64 = npt.NDArray[np.float64]
 
@@ -14,6 +14,9 @@ _LOOKED_UP = 1 << 16
 
 class LocalBlur:
     """H for one block: ``forward`` blurs by the local resolution, ``adjoint`` is its transpose.
+
+    Filters are kept on one octant of the frequencies that they let through; weights are looked up
+    as they are needed. So the operator holds about 1 byte a voxel for each filter, and 4 more.
 
     Parameters
     ----------
@@ -34,78 +37,78 @@ class LocalBlur:
         inside: torch.Tensor,
         voxel_size_angstrom: tuple[float, float, float],
     ) -> None:
-        device = resolution.device
         self.shape = tuple(resolution.shape)
-        self._filters = _radial_filters(bank, self.shape, voxel_size_angstrom, device)
-        self._fields = _fields_of(bank, resolution, inside)
+        self._spectrum = LowSpectrum(self.shape, voxel_size_angstrom, bank.top_per_angstrom)
+        radius = self._spectrum.radius(resolution.device)
+        self._gains = _interpolate(radius, bank.radii_per_angstrom, bank.filters)
+        self._weights = _fine_tables(bank, resolution.device)
+        self._places = _places(bank, resolution, inside)
 
     def forward(self, block: torch.Tensor) -> torch.Tensor:
         """Return H v for v of shape (z, y, x)."""
-        spectrum = rfftn(block)
-        total = torch.zeros_like(block)
-        for gain, field in zip(self._filters, self._fields, strict=True):
-            total.addcmul_(irfftn(spectrum * gain, self.shape), field)
-        return total
+        spectrum = self._spectrum.forward(block)
+        total: torch.Tensor | None = None
+        product = torch.empty_like(spectrum)
+        for gain, weights in zip(self._gains, self._weights, strict=True):
+            self._spectrum.filtered(spectrum, gain, product)
+            band, field = self._spectrum.inverse(product), self._field(weights)
+            total = band.mul_(field) if total is None else total.addcmul_(band, field)
+        return _one_at_least(total)
 
     def adjoint(self, block: torch.Tensor) -> torch.Tensor:
         """Return H' v: weight first, filter second (the filters are even, so self-adjoint)."""
         total: torch.Tensor | None = None
-        for gain, field in zip(self._filters, self._fields, strict=True):
-            spectrum = rfftn(block * field) * gain
+        for gain, weights in zip(self._gains, self._weights, strict=True):
+            spectrum = self._spectrum.forward(block * self._field(weights))
+            self._spectrum.filtered(spectrum, gain, spectrum)
             total = spectrum if total is None else total.add_(spectrum)
-        if total is None:
-            raise RuntimeError("a bank always holds one filter")
-        return irfftn(total, self.shape)
+        return self._spectrum.inverse(_one_at_least(total))
+
+    def _field(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the weight of one filter at every voxel, 0 outside."""
+        return weights.index_select(0, self._places).view(self.shape)
 
 
-def _radial_filters(
-    bank: Bank,
-    shape: tuple[int, ...],
-    voxel_size_angstrom: tuple[float, float, float],
-    device: torch.device,
-) -> list[torch.Tensor]:
-    """Return the filters on the half spectrum: interpolated on one octant, mirrored to the rest."""
-    nz, ny, _ = shape
-    radius = radial_frequency(shape, voxel_size_angstrom, device=device)
-    octant = radius[: nz // 2 + 1, : ny // 2 + 1].contiguous()
-    z, y = (
-        torch.minimum(torch.arange(n, device=device), n - torch.arange(n, device=device))
-        for n in (nz, ny)
-    )
-    parts = _interpolate(octant, bank.radii_per_angstrom, bank.filters)
-    return [part.index_select(0, z).index_select(1, y) for part in parts]
+def _one_at_least(total: torch.Tensor | None) -> torch.Tensor:
+    if total is None:
+        raise RuntimeError("a bank always holds one filter")
+    return total
 
 
-def _fields_of(bank: Bank, resolution: torch.Tensor, inside: torch.Tensor) -> list[torch.Tensor]:
-    """Return the weights at every voxel, 0 outside.
+def _fine_tables(bank: Bank, device: torch.device) -> list[torch.Tensor]:
+    """Return the weights on a range of resolutions, and the 0 of voxels outside as last entry.
 
-    They are looked up in tables so fine that no interpolation is needed: half a step of a range of
-    20 angstrom is 1.5e-4 angstrom, and weights change by less than a tenth of themselves in one.
+    The tables are so fine that no interpolation is needed: half a step of a range of 20 angstrom
+    is 1.5e-4 angstrom, and weights change by less than a tenth of themselves in one.
     """
     grid = bank.resolutions_angstrom
     fine = np.linspace(grid[0], grid[-1], _LOOKED_UP)
-    step = (grid[-1] - grid[0]) / (_LOOKED_UP - 1)
-    place = ((resolution - float(grid[0])) / float(step)).round_().clamp_(0, _LOOKED_UP - 1)
-    # The last entry is what voxels outside look up.
-    index = place.masked_fill_(~inside, _LOOKED_UP).to(torch.int32).view(-1)
-    fields = []
+    tables = []
     for field in bank.fields:
         values = np.append(np.interp(fine, grid, field), 0.0).astype(np.float32)
-        table = torch.from_numpy(values).to(resolution.device)
-        fields.append(table.index_select(0, index).view(resolution.shape))
-    return fields
+        tables.append(torch.from_numpy(values).to(device))
+    return tables
+
+
+def _places(bank: Bank, resolution: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Return (voxels,) int32: where in the tables every voxel looks its weights up."""
+    grid = bank.resolutions_angstrom
+    step = (grid[-1] - grid[0]) / (_LOOKED_UP - 1)
+    place = ((resolution - float(grid[0])) / float(step)).round_().clamp_(0, _LOOKED_UP - 1)
+    return place.masked_fill_(~inside, _LOOKED_UP).to(torch.int32).view(-1)
 
 
 def _interpolate(at: torch.Tensor, grid: Float64, tables: Float64) -> list[torch.Tensor]:
-    """Interpolate tables on an even grid linearly, clamped at the ends: one tensor a table."""
+    """Interpolate tables on an even grid linearly, clamped at the ends: one complex each."""
     step = (grid[-1] - grid[0]) / (len(grid) - 1)
-    place = ((at - float(grid[0])) / float(step)).clamp_(0, len(grid) - 1)
+    place = ((at - float(grid[0])) / float(step)).clamp_(0, len(grid) - 1).view(-1)
     below = place.floor().clamp_(max=len(grid) - 2)
     weight = place - below
-    index = below.to(torch.int64)
+    index = below.to(torch.int32)
     found = []
     for table in tables:
         values = torch.from_numpy(table.astype(np.float32)).to(at.device)
-        low = values[index]
-        found.append(low + weight * (values[index + 1] - low))
+        low = values.index_select(0, index)
+        high = values[1:].index_select(0, index)
+        found.append(torch.lerp(low, high, weight).view(at.shape).to(torch.complex64))
     return found

@@ -45,22 +45,22 @@ def radial_power(
     (bins,) sums of ``|F|^2 / voxels`` over the coefficients of the full transform, and (bins,) how
     many there are.
     """
-    power = rfftn(block).abs().square().cpu().numpy().astype(np.float64) / block.numel()
+    parts = torch.view_as_real(rfftn(block))
+    power = (parts[..., 0].square() + parts[..., 1].square()).cpu().numpy()
     radius = radial_frequency(block.shape, voxel_size_angstrom, device=block.device).cpu().numpy()
-    index = (radius * (bins / nyquist_per_angstrom)).astype(np.int64)
+    # One bin more takes what lies beyond the Nyquist frequency, and frequency 0.
+    index = np.minimum(radius * np.float32(bins / nyquist_per_angstrom), bins).astype(np.int64)
+    index[0, 0, 0] = bins
     # A coefficient of the half transform stands for itself and its mirror image, except on the
     # planes that are their own.
-    weight = np.full(power.shape[-1], 2, np.int64)
-    weight[0] = 1
-    if block.shape[-1] % 2 == 0:
-        weight[-1] = 1
-    weights = np.broadcast_to(weight, power.shape)
-    kept = index < bins
-    kept[0, 0, 0] = False
-    place = index[kept]
-    sums = np.bincount(place, (power * weights)[kept], minlength=bins).astype(np.float64)
-    counts = np.bincount(place, weights[kept], minlength=bins)
-    return sums, counts.astype(np.int64)
+    own = [0, -1] if block.shape[-1] % 2 == 0 and block.shape[-1] > 1 else [0]
+    counts = 2 * np.bincount(index.ravel(), minlength=bins + 1)
+    for plane in own:
+        power[..., plane] *= 0.5
+        counts -= np.bincount(index[..., plane].ravel(), minlength=bins + 1)
+    sums = np.bincount(index.ravel(), power.ravel(), minlength=bins + 1)
+    scale = 2 / block.numel()
+    return np.asarray(sums[:bins] * scale, np.float64), counts[:bins].astype(np.int64)
 
 
 def fit_b_factor(

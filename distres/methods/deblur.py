@@ -121,12 +121,16 @@ def run_deblur(
     while not _finished(history, passes.parameters):
         number += 1
         before = _first(passes, run, executor) if number == 1 else output(run, map_path(number - 1))
-        table = run_job(passes.residual(number, before), run=run, executor=executor)
-        if number == 1:
-            step = passes.first_step(table)
-            run.remember("deblur", "step", step)
-        residual = output(run, residual_path(number))
-        moved = run_job(passes.step(number, before, residual, step), run=run, executor=executor)
+        if number > 1 and len(passes.plan) == 1:
+            table = run_job(passes.iteration(number, before, step), run=run, executor=executor)
+            moved = table
+        else:
+            table = run_job(passes.residual(number, before), run=run, executor=executor)
+            if number == 1:
+                step = passes.first_step(table)
+                run.remember("deblur", "step", step)
+            residual = output(run, residual_path(number))
+            moved = run_job(passes.step(number, before, residual, step), run=run, executor=executor)
         history.append(_iteration(number, table, moved))
         run.remember("deblur", f"iteration {number}", asdict(history[-1]))
         # After the note: a run that is stopped between finds what the note says is there.

@@ -6,7 +6,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from distres.engine.cluster import Executor
-from distres.engine.jobs import OutputSpec, Source, TileJob
+from distres.engine.jobs import OutputSpec, Source, TileFunction, TileJob
 from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.tables import Table
@@ -21,14 +21,15 @@ from distres.methods.deblur_plan import (
 )
 from distres.methods.deblur_tiles import (
     GAIN_SIGMA_VOX,
-    GAIN_TRUNCATE,
     gain_tile,
+    iteration_tile,
     residual_tile,
     start_tile,
     step_tile,
 )
 
-BYTES_PER_VOXEL = 210.0
+# Measured: 46 to 75 for each voxel that a tile reads.
+BYTES_PER_VOXEL = 90.0
 
 
 def map_path(number: int) -> str:
@@ -102,47 +103,46 @@ class Passes:
 
     def start(self) -> TileJob:
         """Return the job that makes the map `blur` begins with."""
-        path = map_path(0)
-        return TileJob(
-            name="deblur start",
-            plan=self.plan,
-            function=start_tile,
-            inputs={"map": self.observed, "resolution": self.field.source},
-            outputs={path: OutputSpec()},
-            parameters={**self.settings, "output": path},
-            bytes_per_voxel=BYTES_PER_VOXEL,
-        )
+        inputs = {"map": self.observed, "resolution": self.field.source}
+        return self._job("start", start_tile, inputs, map_path(0))
 
     def residual(self, number: int, iterate: Source) -> TileJob:
         """Return the first job of an iteration: what H does not explain."""
-        path = residual_path(number)
-        return TileJob(
-            name=f"deblur residual {number}",
-            plan=self.plan,
-            function=residual_tile,
-            inputs={"iterate": iterate, "map": self.observed, "resolution": self.field.source},
-            outputs={path: OutputSpec()},
-            parameters={**self.settings, "output": path},
-            bytes_per_voxel=BYTES_PER_VOXEL,
-        )
+        inputs = {"iterate": iterate, "map": self.observed, "resolution": self.field.source}
+        return self._job(f"residual {number}", residual_tile, inputs, residual_path(number))
 
     def step(self, number: int, iterate: Source, residual: Source, step: float) -> TileJob:
         """Return the second job of an iteration: the step."""
-        path = map_path(number)
+        inputs = {"iterate": iterate, "residual": residual, "resolution": self.field.source}
+        more = self._of_step(step)
+        return self._job(f"step {number}", step_tile, inputs, map_path(number), more)
+
+    def iteration(self, number: int, iterate: Source, step: float) -> TileJob:
+        """Return both in one job, for a plan of one tile."""
+        inputs = {"iterate": iterate, "map": self.observed, "resolution": self.field.source}
+        more = self._of_step(step)
+        return self._job(f"iteration {number}", iteration_tile, inputs, map_path(number), more)
+
+    def _of_step(self, step: float) -> dict[str, Any]:
         xmipp = self.parameters.model == "xmipp"
+        floor = -4 * self.field.empty_deviation if xmipp else None
+        return {"step": step, "adjoint": not xmipp, "floor": floor}
+
+    def _job(
+        self,
+        name: str,
+        function: TileFunction,
+        inputs: Mapping[str, Source],
+        path: str,
+        more: Mapping[str, Any] | None = None,
+    ) -> TileJob:
         return TileJob(
-            name=f"deblur step {number}",
+            name=f"deblur {name}",
             plan=self.plan,
-            function=step_tile,
-            inputs={"iterate": iterate, "residual": residual, "resolution": self.field.source},
+            function=function,
+            inputs=inputs,
             outputs={path: OutputSpec()},
-            parameters={
-                **self.settings,
-                "step": step,
-                "adjoint": not xmipp,
-                "floor": -4 * self.field.empty_deviation if xmipp else None,
-                "output": path,
-            },
+            parameters={**self.settings, **(more or {}), "output": path},
             bytes_per_voxel=BYTES_PER_VOXEL,
         )
 
@@ -150,7 +150,7 @@ class Passes:
         """Return the last job: the gain, and the radial power of input and output."""
         path = gain_path(number)
         inputs = {"iterate": iterate, "map": self.observed, "resolution": self.field.source}
-        more = ceil(GAIN_SIGMA_VOX * GAIN_TRUNCATE) if any(self.plan.halo) else 0
+        more = ceil(3 * GAIN_SIGMA_VOX) if any(self.plan.halo) else 0
         z, y, x = (halo + more for halo in self.plan.halo)
         return TileJob(
             name=f"deblur gain {number}",

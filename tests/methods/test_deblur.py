@@ -1,6 +1,9 @@
 """LocalDeblur by tiles: the same as in one piece, stopped and resumed, from any program's map."""
 
 import csv
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import mrcfile
@@ -214,13 +217,37 @@ def test_a_stopped_run_goes_on_where_it_stopped(files, whole, tmp_path, monkeypa
     )
     again = run_map(files, tmp_path / "run", resume=True)
     assert np.array_equal(sharpened(again), sharpened(whole))
-    assert names[0] == "deblur residual 3"
+    assert names[0] == "deblur iteration 3"  # a plan of one tile: both halves in one job
     assert again.record["iterations"] == whole.record["iterations"]
     kept = sorted(
         path.name for path in (tmp_path / "run/run.zarr/deblur/map").iterdir() if path.is_dir()
     )
     assert kept == ["3", "4"]
     assert map_path(4) == again.record["arrays"]["density"]
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_within_the_iteration_it_was_in(rod, cut_rod, tmp_path):
+    place = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "distres.cli.main"),
+        *("deblur", rod[0], "--locres", rod[1], "-o", place),
+        *("--iterations", "4", "--change", "0", "--snr", "50", "--tile", "40"),
+        *("--cluster", "none", "--no-pictures"),
+    ]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 240
+    while not (place / "run.zarr/deblur/residual/2").is_dir():
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < end, "it never came to its second iteration"
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() < 0, "it ended before it was killed"
+    first = (place / "ledger/deblur_step_1/tiles.jsonl").stat().st_mtime_ns
+    again = run_rod(rod, place, tile_vox=40, resume=True)
+    assert again.record["iterations"] == cut_rod.record["iterations"]
+    assert np.array_equal(sharpened(again), sharpened(cut_rod))
+    assert (place / "ledger/deblur_step_1/tiles.jsonl").stat().st_mtime_ns == first
 
 
 def test_more_iterations_go_on_and_other_settings_are_refused(files, tmp_path):
