@@ -1,10 +1,13 @@
 """All local-resolution methods on one pair of halves: who is right, and at what cost.
 
 Usage: python benchmarks/compare_methods.py HALF1 HALF2 MASK LABELS [--folder DIR] [--only NAME ...]
+           [--symmetry I2] [--truth JSON] [--erode VOXELS]
 
-LABELS holds regions 1, 2, ... in each of which the true resolution is the same. Times are processor
-time of the whole command, start-up included, in seconds and in u (see common.py). "Boxes" and
-"spheres" are timed by themselves as well, which is what the programs they follow are compared by.
+LABELS holds regions 1, 2, ... in each of which the true resolution is the same; with --erode,
+voxels near another region are left out. Times are processor time of the whole command, start-up
+included, in seconds and in u (see common.py). "Boxes" and "spheres" are timed by themselves as
+well, which is what the programs they follow are compared by. With --symmetry every method that can
+is run a second time, on one asymmetric unit.
 """
 
 import argparse
@@ -17,18 +20,22 @@ import mrcfile
 import numpy as np
 from common import distres, measure, table, unit_seconds
 
+# Lengths in voxels: of 1 angstrom in the pair that other programs were run on.
 RUNS = {
     "localfsc": ("localfsc",),
     "blocres, box 21, step 3": ("blocres", "--box", "21"),
+    "blocres, box 21, step 1": ("blocres", "--box", "21", "--step", "1"),
     "blocres --compat bsoft": ("blocres", "--box", "20", "--step", "4", "--compat", "bsoft"),
     "blocres --compat relion": (
-        *("blocres", "--compat", "relion", "--sampling", "10"),
-        *("--mask-radius", "10", "--mask-edge", "5"),
+        *("blocres", "--compat", "relion", "--sampling", 10.0),
+        *("--mask-radius", 10.0, "--mask-edge", 5.0),
     ),
     "resmap": ("resmap",),
-    "resmap --compat": ("resmap", "--compat", "resmap", "--resolution-range", "2", "9"),
+    "resmap --compat": ("resmap", "--compat", "resmap", "--resolution-range", 2.0, 9.0),
     "monores": ("monores",),
 }
+WHOLE_ONLY = ("resmap --compat",)
+DEFAULT = tuple(name for name in RUNS if "step 1" not in name)
 
 
 def main() -> None:
@@ -36,29 +43,87 @@ def main() -> None:
     for name in ("half1", "half2", "mask", "labels"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--folder", type=Path, help="keep runs here")
-    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(DEFAULT))
+    parser.add_argument("--symmetry", help="run on one asymmetric unit of this group besides")
+    parser.add_argument("--truth", type=Path, help="truth of a phantom: a row of the table")
+    parser.add_argument("--erode", type=int, default=0, help="leave out voxels near other regions")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="distres-compare-"))
     folder.mkdir(parents=True, exist_ok=True)
     unit = unit_seconds()
     print(f"u = {unit:.4f} s\n")
-    labels = mrcfile.read(options.labels)
-    rows = []
+    with mrcfile.open(options.labels) as mrc:
+        labels, voxel = _cores(mrc.data, options.erode), float(mrc.voxel_size.x)
+    rows = [] if options.truth is None else _truth(options.truth)
+    gains = []
     for name in options.only:
-        output = folder / name.replace(" ", "_").replace(",", "")
-        command, *more = RUNS[name]
-        cost = measure(
-            distres(
-                *(command, options.half1, options.half2, "-m", options.mask, *more),
-                *("-o", output, "--overwrite", "--cluster", "none", "--no-pictures"),
-                *("--device", "cpu"),
-            )
+        paths = [folder / name.replace(" ", "_").replace(",", "")]
+        command, *more = (
+            f"{part * voxel:g}" if isinstance(part, float) else part for part in RUNS[name]
         )
-        rows += _rows(name, output, labels, cost.cpu_seconds, unit, cost.peak_bytes)
-    heads = ("method", "threshold", "medians by region (A)", "CPU s", "u", "peak MB")
-    print(table(rows, heads))
+        ways = [(name, ())]
+        if options.symmetry and name not in WHOLE_ONLY:
+            ways.append((f"{name} --symmetry {options.symmetry}", ("--symmetry", options.symmetry)))
+            paths.append(paths[0].with_name(paths[0].name + "_unit"))
+        costs = []
+        for (title, extra), output in zip(ways, paths, strict=True):
+            cost = measure(
+                distres(
+                    *(command, options.half1, options.half2, "-m", options.mask, *more, *extra),
+                    *("-o", output, "--overwrite", "--cluster", "none", "--no-pictures"),
+                    *("--device", "cpu"),
+                )
+            )
+            costs.append(cost)
+            found = _rows(title, output, labels, cost.cpu_seconds, unit, cost.peak_bytes)
+            print(table(found, HEADS), flush=True)
+            rows += found
+        if len(costs) > 1:
+            seconds = [cost.cpu_seconds for cost in costs]
+            gains.append((name, *_alike(paths), f"{seconds[0] / seconds[1]:.1f}"))
+    print()
+    print(table(rows, HEADS))
+    if gains:
+        print()
+        heads = ("copied / whole", "median", "within 2 %", "within 10 %", "times less CPU")
+        print(table(gains, heads))
     print()
     print(table(_kernels(unit), ("kernel", "ms", "u")))
+
+
+HEADS = ("method", "threshold", "medians by region (A)", "CPU s", "u", "peak MB")
+
+
+def _cores(labels: np.ndarray, erode: int) -> np.ndarray:
+    """Leave out voxels nearer than some voxels to another region, or to none."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    if not erode:
+        return labels
+    size = 2 * erode + 1
+    alike = maximum_filter(labels, size) == minimum_filter(labels, size)
+    return np.where(alike, labels, 0)
+
+
+def _truth(path: Path) -> list[tuple[object, ...]]:
+    chains = json.loads(path.read_text())["chains"]
+    rows = []
+    for threshold in ("0.5", "0.143"):
+        true = " / ".join(f"{chain['resolution_angstrom'][threshold]:.2f}" for chain in chains)
+        rows.append(("true", threshold, true, "", "", ""))
+    return rows
+
+
+def _alike(paths: list[Path]) -> tuple[str, str, str]:
+    """Compare the first maps of two runs where both have a number."""
+    maps = []
+    for path in paths:
+        record = json.loads((path / "run.json").read_text())
+        maps.append(mrcfile.read(path / record["outputs"]["locres"]))
+    both = (maps[0] > 0) & (maps[1] > 0)
+    ratio = maps[1][both] / maps[0][both]
+    off = np.abs(ratio - 1)
+    return f"{np.median(ratio):.3f}", f"{np.mean(off < 0.02):.1%}", f"{np.mean(off < 0.1):.1%}"
 
 
 def _rows(
@@ -76,7 +141,7 @@ def _rows(
             share = f" ({known.size / inside.size:.0%})" if known.size < 0.995 * inside.size else ""
             medians.append(f"{np.median(known):.2f}{share}" if known.size else "none")
         cost = (f"{seconds:.1f}", f"{seconds / unit:.0f}", f"{peak / 1e6:.0f}")
-        found.append((name, f"{threshold:g}", " / ".join(medians), *(cost if not index else "   ")))
+        found.append((name, str(threshold), " / ".join(medians), *(cost if not index else "   ")))
     return found
 
 

@@ -30,6 +30,13 @@ class Compat(StrEnum):
     relion = "relion"
 
 
+class Window(StrEnum):
+    """How a box fades towards its faces."""
+
+    hann = "hann"
+    sphere = "sphere"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(name="blocres", context_settings=shared.COMMAND_SETTINGS, epilog=EPILOG)(blocres)
@@ -62,6 +69,14 @@ def blocres(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    window: Annotated[
+        Window,
+        typer.Option(
+            help="Fade of a box: hann along every axis, or sphere, of the distance from its centre "
+            "(some three times slower).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = Window.hann,
     padding: Annotated[
         float,
         typer.Option(
@@ -193,6 +208,7 @@ def blocres(
         thresholds=tuple(threshold or (0.5, 0.143)),
         **_box(box),
         step_vox=step,
+        window=window.value,
         padding=padding,
         finest_angstrom=min(resolution_range) if resolution_range else None,
         false_positive=false_positive,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import fftconvolve
 from scipy.stats import norm
 
 from distres.kernels.boxes import BoxDesign
@@ -37,18 +38,19 @@ def degrees_of_freedom(design: BoxDesign) -> Float:
     response = np.einsum("by,zycs->zbcs", waves[1], response)
     response = np.einsum("az,zbcs->abcs", waves[0], response)
     response /= response[:1, :1, :1]
-    alike = [_folded_autocorrelation(window**2) for window in design.windows]
-    shared = alike[0][:, None, None] * alike[1][:, None] * alike[2]
+    shared = _folded_autocorrelation(design.window**2)
     variance = shared.reshape(1, bz * by * bx) @ (response**2).reshape(bz * by * bx, -1)
     number: Float = 1 / variance[0]
     return number
 
 
 def _folded_autocorrelation(weights: Float) -> Float:
-    """Autocorrelation at distances 0, 1, ... over the sum squared, both signs added."""
-    full = np.correlate(weights, weights, "full")[weights.size - 1 :] / weights.sum() ** 2
-    full[1:] *= 2
-    result: Float = full
+    """Autocorrelation at distances 0, 1, ... over the sum squared, signs added on every axis."""
+    # An even function is its own mirror image.
+    full = fftconvolve(weights, weights, "full")
+    result: Float = full[tuple(slice(n - 1, None) for n in weights.shape)] / weights.sum() ** 2
+    for axis in range(weights.ndim):
+        np.moveaxis(result, axis, 0)[1:] *= 2
     return result
 
 

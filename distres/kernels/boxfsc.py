@@ -74,10 +74,10 @@ def _window_spectrum(design: BoxDesign) -> torch.Tensor:
 
     Windows are symmetric about their centre, so there are no sines.
     """
-    z, y, x = (
-        design.axis_matrix(axis)[:, : design.harmonics[axis]].sum(axis=0) for axis in range(3)
-    )
-    spectrum = z[:, None, None] * y[:, None] * x
+    spectrum = np.ones(design.box) if design.ball is None else design.ball
+    for axis in range(3):
+        waves = design.axis_matrix(axis)[:, : design.harmonics[axis]]
+        spectrum = np.moveaxis(np.tensordot(waves, spectrum, axes=(0, axis)), 0, axis)
     return torch.from_numpy((spectrum / spectrum[0, 0, 0]).astype(np.float32))
 
 

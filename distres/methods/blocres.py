@@ -53,6 +53,9 @@ class BlocresParameters:
     box_angstrom, box_vox
         Edge of the box, in one of the two units. It is made odd, except for Bsoft. A whole run
         takes six times the global resolution when neither is given.
+    window
+        ``hann`` along every axis, or ``sphere``: the same of the distance from the centre, which
+        weighs all directions alike at some three times the time.
     padding
         Zeros added to the box before the transform, in units of the box.
     step_vox
@@ -76,6 +79,7 @@ class BlocresParameters:
     thresholds: tuple[float, ...] = (0.5, 0.143)
     box_angstrom: float | None = None
     box_vox: int | None = None
+    window: str = "hann"
     padding: float = 0.5
     step_vox: int | None = None
     finest_angstrom: float | None = None
@@ -101,6 +105,10 @@ class BlocresParameters:
             )
         if self.compat not in (None, "bsoft"):
             raise UsageError(f"compat '{self.compat}' is unknown; use bsoft")
+        if self.window not in ("hann", "sphere"):
+            raise UsageError(f"window '{self.window}' is unknown; use hann or sphere")
+        if self.compat and self.window != "hann":
+            raise UsageError("Bsoft's window is its own; leave out --window, or --compat")
 
     def resolved(self, grid: Grid) -> dict[str, Any]:
         """Return what tile functions need, as JSON values; triples are (z, y, x).
@@ -129,6 +137,7 @@ class BlocresParameters:
         finest = 2 * max(spacing)
         return {
             "box_vox": box,
+            "window": self.window,
             "pad_vox": [next_fast_len(ceil(edge * (1 + padding)), real=True) for edge in box],
             "spacing_angstrom": list(spacing),
             "shape": list(grid.shape),

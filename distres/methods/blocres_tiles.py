@@ -18,7 +18,7 @@ from distres.kernels.boxcross import (
     effective_threshold,
     first_sustained_crossing,
 )
-from distres.kernels.boxes import BoxDesign, hann
+from distres.kernels.boxes import BoxDesign, hann, soft_sphere
 from distres.kernels.boxfsc import box_fsc
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import (
@@ -41,16 +41,18 @@ Flags = npt.NDArray[np.uint8]
 
 def design_of(parameters: Parameters) -> BoxDesign:
     """Build the box from its JSON form."""
-    bsoft = parameters["compat"] == "bsoft"
-    z, y, x = (bsoft_hann(edge) if bsoft else hann(edge) for edge in parameters["box_vox"])
+    bsoft, sphere = parameters["compat"] == "bsoft", parameters["window"] == "sphere"
+    shape = bsoft_hann if bsoft else np.ones if sphere else hann
+    bz, by, bx = parameters["box_vox"]
     pz, py, px = parameters["pad_vox"]
     dz, dy, dx = parameters["spacing_angstrom"]
     return BoxDesign(
-        windows=(z, y, x),
+        windows=(shape(bz), shape(by), shape(bx)),
         pads=(pz, py, px),
         voxel_size_angstrom=(dz, dy, dx),
         finest_angstrom=parameters["finest_angstrom"],
         bsoft=bsoft,
+        ball=soft_sphere((bz, by, bx)) if sphere else None,
     )
 
 
@@ -73,9 +75,10 @@ def node_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     inputs
         ``half1``, ``half2``; perhaps ``mask``.
     parameters
-        ``box_vox``, ``pad_vox``, ``spacing_angstrom``, ``shape`` (z, y, x); ``step_vox``,
-        ``thresholds``, ``finest_angstrom``, ``coarsest_angstrom``, ``false_positive``, ``compat``
-        (``bsoft`` or None), ``means`` (of both halves, for Bsoft), ``device``.
+        ``box_vox``, ``pad_vox``, ``spacing_angstrom``, ``shape`` (z, y, x); ``window``,
+        ``step_vox``, ``thresholds``, ``finest_angstrom``, ``coarsest_angstrom``,
+        ``false_positive``, ``compat`` (``bsoft`` or None), ``means`` (of both halves, for Bsoft),
+        ``device``.
     """
     tile = inputs.tile
     wanted = _wanted_nodes(inputs, parameters)

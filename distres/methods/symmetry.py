@@ -43,7 +43,7 @@ MARGIN_VOX = 2.0
 CHECK_EDGE_VOX = 128
 DOUBTFUL = 0.9
 REFUSED = 0.7
-UNIT_BYTES_PER_VOXEL = 24.0
+UNIT_BYTES_PER_VOXEL = 40.0
 EXPAND_BYTES_PER_VOXEL = 160.0
 
 
@@ -163,7 +163,7 @@ def bring_unit(
         name="symmetry unit",
         plan=plan,
         function=unit_tile,
-        inputs={"mask": mask.source},
+        inputs={"mask": mask.source, "occupancy": mask.occupancy},
         outputs={
             UNIT: OutputSpec(fill_value=0.0),
             UNIT_OCCUPANCY: OutputSpec(divisor=OCCUPANCY_DIVISOR, fill_value=0.0),

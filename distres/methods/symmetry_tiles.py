@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, maximum_filter
 
-from distres.engine.jobs import Array, TileInputs, TileResult
+from distres.engine.jobs import Array, Source, TileInputs, TileResult
 from distres.engine.tiles import Region, Tile
 from distres.kernels.masks import block_max
 from distres.kernels.symmetry import AsymmetricUnit, operators
@@ -22,6 +22,8 @@ FLAGS = "symmetry/flags"
 
 # A mate this near to a voxel is that voxel: turns by right angles need no interpolation.
 ON_VOXEL = 1e-3
+
+CELL_VOX = 8
 
 Parameters = Mapping[str, Any]
 Bool = npt.NDArray[np.bool_]
@@ -56,6 +58,13 @@ class Frame:
             spacing_angstrom=np.array(parameters["spacing_angstrom"], np.float64),
             centre_vox=np.array(parameters["centre_vox"], np.float64),
         )
+
+    @property
+    def reach_angstrom(self) -> float:
+        """Radius of the largest ball around the centre that lies inside the volume."""
+        last = np.array(self.shape) - 1
+        ends = np.minimum(self.centre_vox, last - self.centre_vox) * self.spacing_angstrom
+        return float(ends.min())
 
     def points(self, voxels: npt.NDArray[np.intp]) -> Float:
         """Return (n, 3) voxels as angstrom from the centre."""
@@ -95,7 +104,7 @@ def unit_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     Parameters
     ----------
     inputs
-        ``mask``.
+        ``mask``, and its ``occupancy``.
     parameters
         Of `Frame`, and ``margin_angstrom``.
     """
@@ -107,6 +116,8 @@ def unit_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     solved[near] = _any_mate(inputs, frame, frame.points(np.argwhere(near) + start))
     far = np.argwhere(inside & ~near)
     points = frame.points(far + start)
+    outer = (points**2).sum(axis=1) > frame.reach_angstrom**2
+    far, points = far[outer], points[outer]
     for mine, places in frame.mates(points):
         # Those that stay where they are have no mate in the volume.
         stays = np.abs(places - (far[mine] + start)).max(axis=1) < ON_VOXEL
@@ -120,30 +131,58 @@ def unit_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
 
 def _near_unit(frame: Frame, tile: Tile, margin_angstrom: float) -> Bool:
     """Tell which voxels of a tile's core lie in the unit or nearer than a margin to it."""
+    start = [s.start for s in tile.core]
+    counts = tuple(-(-n // CELL_VOX) for n in tile.core_shape)
+    cells = np.argwhere(np.ones(counts, bool))
+    # First whole cells, each as the ball around it: few of them are near.
+    middles = frame.points(cells * CELL_VOX + (CELL_VOX - 1) / 2 + start)
+    radius = float(np.linalg.norm(frame.spacing_angstrom * (CELL_VOX - 1) / 2))
+    wide = frame.unit.holds(middles, margin_angstrom + radius).reshape(counts)
+    for axis, n in enumerate(tile.core_shape):
+        wide = np.repeat(wide, CELL_VOX, axis=axis).take(range(n), axis=axis)
     near = np.zeros(tile.core_shape, bool)
-    z, y, x = (s.start for s in tile.core)
-    plane = np.argwhere(np.ones((1, *near.shape[1:]), bool))
-    plane += [z, y, x]
-    for section in near:
-        section[:] = frame.unit.holds(frame.points(plane), margin_angstrom).reshape(section.shape)
-        plane[:, 0] += 1
+    near[wide] = frame.unit.holds(frame.points(np.argwhere(wide) + start), margin_angstrom)
     return near
 
 
 def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
     """Tell which points have a mate in the mask, or beside one of its voxels."""
     found = np.zeros(len(points), bool)
+    cells = np.asarray(inputs.sources["occupancy"].read((slice(None),) * 3)) > 0
+    # A place lies among voxels of its own cell and of the next.
+    cells = maximum_filter(cells, 3)
+    mask = _held(inputs, "mask")
     for operator in operators(frame.unit.setting):
         left = np.flatnonzero(~found)
         places = frame.places(points[left], operator)
         within = frame.within(places)
+        cell = np.maximum(places[within].astype(np.intp) // OCCUPANCY_DIVISOR, 0)
+        within[within] = cells[tuple(cell.T)]
         left, places = left[within], places[within]
         if not len(left):
             continue
         region, at = _around(places, frame.shape)
-        known = (np.asarray(inputs.sources["mask"].read(region)) > 0).astype(np.float32)
+        known = (np.asarray(mask.read(region)) > 0).astype(np.float32)
         found[left] = map_coordinates(known, at, order=1, mode="nearest") > 0
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A source read once."""
+
+    values: Array
+
+    def read(self, region: tuple[slice, ...]) -> Array:
+        return self.values[region]
+
+
+def _held(inputs: TileInputs, name: str) -> Source | _Held:
+    """Return a source to read parts of: from memory where the tile is the whole volume."""
+    source = inputs.sources[name]
+    if inputs.tile.core_shape != tuple(source.shape[-3:]):
+        return source
+    return _Held(np.asarray(source.read(tuple(slice(0, n) for n in source.shape))))
 
 
 def expand_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
@@ -167,11 +206,11 @@ def expand_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
     voxels = np.argwhere(inside)
     points = frame.points(voxels + [s.start for s in tile.core])
+    solved, marked = _held(inputs, "locres"), _held(inputs, "flags")
     for mine, places in frame.mates(points):
         region, at = _around(places, frame.shape)
         every = (slice(0, lead), *region)
-        resolution = np.asarray(inputs.sources["locres"].read(every))
-        bits = np.asarray(inputs.sources["flags"].read(every))
+        resolution, bits = np.asarray(solved.read(every)), np.asarray(marked.read(every))
         here = tuple(voxels[mine].T)
         for index in range(lead):
             values, marks = _sample(resolution[index], bits[index], at)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distres.kernels.boxcross import bsoft_resolution, degrees_of_freedom
-from distres.kernels.boxes import BoxDesign, hann
+from distres.kernels.boxes import BoxDesign, hann, soft_sphere
 from distres.kernels.boxfsc import box_fsc
 
 
@@ -15,14 +15,19 @@ def noise(shape, seed):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def design(box, pad, voxel=(1.0, 1.0, 1.0), finest=2.0):
-    windows = tuple(hann(b) for b in box)
-    return BoxDesign(windows=windows, pads=pad, voxel_size_angstrom=voxel, finest_angstrom=finest)
+def design(box, pad, voxel=(1.0, 1.0, 1.0), finest=2.0, *, sphere=False):
+    return BoxDesign(
+        windows=tuple((np.ones if sphere else hann)(b) for b in box),
+        pads=pad,
+        voxel_size_angstrom=voxel,
+        finest_angstrom=finest,
+        ball=soft_sphere(box) if sphere else None,
+    )
 
 
 def fsc_of_one_box(first, second, d, *, subtract_mean=True):
     """The textbook way: window, full complex transform, shells by interpolation."""
-    window = d.windows[0][:, None, None] * d.windows[1][:, None] * d.windows[2]
+    window = d.window
     spectra = []
     for box in (first, second):
         mean = (box * window).sum() / window.sum() if subtract_mean else 0.0
@@ -39,9 +44,12 @@ def fsc_of_one_box(first, second, d, *, subtract_mean=True):
         return total[: d.count]
 
     a, b = spectra
-    return shells((a * b.conj()).real) / np.sqrt(shells(abs(a) ** 2) * shells(abs(b) ** 2))
+    power = shells(abs(a) ** 2) * shells(abs(b) ** 2)
+    # What is left of the mean may round to less than nothing.
+    return shells((a * b.conj()).real) / np.sqrt(np.maximum(power, 1e-30))
 
 
+@pytest.mark.parametrize("sphere", [False, True])
 @pytest.mark.parametrize(
     ("box", "pad", "voxel", "finest"),
     [
@@ -51,8 +59,8 @@ def fsc_of_one_box(first, second, d, *, subtract_mean=True):
         ((5, 9, 11), (10, 18, 22), (2.0, 1.1, 1.0), 4.0),
     ],
 )
-def test_every_box_has_the_correlation_of_its_own_transform(box, pad, voxel, finest):
-    d = design(box, pad, voxel, finest)
+def test_every_box_has_the_correlation_of_its_own_transform(box, pad, voxel, finest, sphere):
+    d = design(box, pad, voxel, finest, sphere=sphere)
     grid, step = (3, 2, 4), 2
     shape = tuple(b + step * (g - 1) for b, g in zip(box, grid, strict=True))
     common = noise(shape, 0)
@@ -67,8 +75,9 @@ def test_every_box_has_the_correlation_of_its_own_transform(box, pad, voxel, fin
         np.testing.assert_allclose(curve[1:], expected[1:], atol=2e-5)
 
 
-def test_a_sparse_choice_of_centres_gives_the_same_curves():
-    d = design((7, 7, 7), (14, 14, 14))
+@pytest.mark.parametrize("sphere", [False, True])
+def test_a_sparse_choice_of_centres_gives_the_same_curves(sphere):
+    d = design((7, 7, 7), (14, 14, 14), sphere=sphere)
     half1, half2 = (torch.from_numpy(noise((20, 21, 22), s)) for s in (3, 4))
     grid = (14, 15, 16)
     every = box_fsc(half1, half2, d, wanted=np.ones(grid, bool))
@@ -95,9 +104,18 @@ def test_a_box_without_signal_has_no_correlation():
     np.testing.assert_allclose(curves[0, 1:], 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("pad", [15, 30])
-def test_degrees_of_freedom_are_those_of_white_noise(pad):
-    d = design((15, 15, 15), (pad, pad, pad))
+def test_a_soft_sphere_fades_alike_in_all_directions():
+    window = soft_sphere((11, 11, 11))
+    assert window[5, 5, 5] == 1
+    # (3, 4, 0) and (5, 0, 0) lie equally far from the middle.
+    assert window[5 + 3, 5 + 4, 5] == pytest.approx(window[10, 5, 5])
+    assert window[0, 0, 0] == 0
+    assert window[10, 5, 5] > 0
+
+
+@pytest.mark.parametrize(("pad", "sphere"), [(15, False), (30, False), (30, True)])
+def test_degrees_of_freedom_are_those_of_white_noise(pad, sphere):
+    d = design((15, 15, 15), (pad, pad, pad), sphere=sphere)
     grid, step = (10, 10, 10), 13
     edge = 15 + 9 * step
     half1, half2 = (torch.from_numpy(noise((edge,) * 3, s)) for s in (9, 10))

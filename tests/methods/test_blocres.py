@@ -121,10 +121,11 @@ def test_voxels_outside_the_mask_are_not_answered(tmp_path):
     assert result.boxes == 5**3
 
 
-def test_noise_has_no_resolution(tmp_path):
+@pytest.mark.parametrize("window", ["hann", "sphere"])
+def test_noise_has_no_resolution(tmp_path, window):
     rng = np.random.default_rng(3)
     pair = [rng.standard_normal((40, 40, 40)).astype(np.float32) for _ in "12"]
-    locres, flags, _ = compute(tmp_path / "run", pair, box_vox=13)
+    locres, flags, _ = compute(tmp_path / "run", pair, box_vox=13, window=window)
     for values, bits in zip(locres, flags, strict=True):
         assert np.isnan(values).mean() >= 0.95
         assert ((bits & FLAG_NEVER_ABOVE) != 0).mean() >= 0.95
@@ -170,6 +171,8 @@ def test_unequal_voxels_take_a_box_of_equal_lengths(tmp_path):
         {"padding": -1.0},
         {"step_vox": 0},
         {"compat": "other"},
+        {"window": "cube"},
+        {"window": "sphere", "compat": "bsoft"},
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(given):

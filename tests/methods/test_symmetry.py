@@ -10,11 +10,13 @@ from scipy import ndimage
 from distres.engine.jobs import TileInputs
 from distres.engine.tiles import TilePlan
 from distres.errors import InputError, UsageError
+from distres.kernels.masks import block_max
 from distres.kernels.symmetry import AsymmetricUnit, operators
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
+from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
@@ -190,7 +192,8 @@ def tiles(setting, core, mask, **more):
         "mask_above": 0.0,
     }
     function, names = (expand_tile, (LOCRES, FLAGS)) if more else (unit_tile, (UNIT,))
-    sources = {name: Held(values) for name, values in {"mask": mask, **more}.items()}
+    given = {"mask": mask, "occupancy": block_max(mask, OCCUPANCY_DIVISOR), **more}
+    sources = {name: Held(values) for name, values in given.items()}
     shape = more["locres"].shape if more else mask.shape
     out = {name: np.zeros(shape, np.float32) for name in names}
     for tile in TilePlan(shape=mask.shape, core=(core,) * 3, halo=(0, 0, 0)):
