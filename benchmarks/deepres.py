@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("deepres_benchmark"))
     parser.add_argument("--pieces", type=Path, help="of a training, for architectures")
     parser.add_argument("--steps", type=int, default=300, help="for architectures")
+    parser.add_argument("--only", choices=tuple(SHAPES), help="one of the architectures")
     parser.add_argument("--resolutions", type=float, nargs="+")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -149,31 +150,22 @@ def errors(options: argparse.Namespace) -> None:
             )
             if parts
         ]
-        for row in rows[-3:]:
-            print(row, flush=True)
     name = f"errors_{options.model}"
     (options.folder / f"{name}.json").write_text(
         json.dumps([asdict(row) for row in rows], indent=1)
     )
-    head = ["A", "noise", "class", "structures", "median", "SD", "within 1 u", "within 2 u"]
-    print(
-        table(
-            head,
-            [
-                [
-                    f"{r.resolution:g}",
-                    f"{r.noise:g}",
-                    r.kind,
-                    str(r.structures),
-                    f"{r.median:.2f}",
-                    f"{r.sd:.2f}",
-                    f"{100 * r.coverage_1:.0f} %",
-                    f"{100 * r.coverage_2:.0f} %",
-                ]
-                for r in rows
-            ],
-        )
-    )
+    head = [
+        "A",
+        "noise",
+        "class",
+        "structures",
+        "median",
+        "SD",
+        "SD within",
+        "within 1 u",
+        "within 2 u",
+    ]
+    print(table([cells(row) for row in rows], head))
     print(f"{network.config.operations_per_voxel} multiply-adds a voxel")
     draw_errors(rows, options.folder / f"{name}.png")
 
@@ -195,6 +187,20 @@ def summary(
         coverage_1=float(np.mean([np.mean(d <= 1) for d in distance])),
         coverage_2=float(np.mean([np.mean(d <= 2) for d in distance])),
     )
+
+
+def cells(row: Row) -> list[str]:
+    return [
+        f"{row.resolution:g}",
+        f"{row.noise:g}",
+        row.kind,
+        str(row.structures),
+        f"{row.median:.2f}",
+        f"{row.sd:.2f}",
+        f"{row.within_structure_sd:.2f}",
+        f"{100 * row.coverage_1:.0f} %",
+        f"{100 * row.coverage_2:.0f} %",
+    ]
 
 
 def draw_errors(rows: list[Row], path: Path) -> None:
@@ -354,10 +360,19 @@ def architectures(options: argparse.Namespace) -> None:
     batches = [samplers[0].batch(recipe.training.batch) for _ in range(options.steps)]
     held = [samplers[1].batch(64) for _ in range(8)]
     rows = []
-    for name, shape in SHAPES.items():
+    shapes = {options.only: SHAPES[options.only]} if options.only else SHAPES
+    for name, shape in shapes.items():
         rows.append(short_training(name, replace(recipe.network, **shape), recipe, batches, held))
         print(rows[-1], flush=True)
-    head = ["network", "multiply-adds", "s of CPU", "median error", "mean error"]
+    head = [
+        "network",
+        "multiply-adds",
+        "s of CPU",
+        "median error",
+        "fine",
+        "middle",
+        "coarse third",
+    ]
     print(table(rows, head))
 
 
@@ -376,19 +391,24 @@ def short_training(name: str, config: DeepResConfig, recipe: Recipe, batches, he
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         adam.step()
     spent = time.process_time() - began
-    residuals = []
+    residuals, labels = [], []
     with torch.no_grad():
         for crops in held:
             mean, _ = network.logarithms(torch.from_numpy(crops.density))
             label = torch.from_numpy(crops.label_angstrom).log()[:, None, None, None]
-            residuals.append((mean - label)[torch.from_numpy(crops.weight) > 0])
-    error = torch.cat(residuals).abs()
+            counts = torch.from_numpy(crops.weight) > 0
+            residuals.append((mean - label)[counts])
+            labels.append(label.expand_as(mean)[counts])
+    error, true = torch.cat(residuals).abs(), torch.cat(labels).exp()
+    low, high = config.range_angstrom
+    third = (high / low) ** (1 / 3)
+    parts = [(0, high), (0, low * third), (low * third, low * third**2), (low * third**2, high)]
+    medians = [float(error[(true > a) & (true <= b)].median()) for a, b in parts]
     return [
         name,
         str(config.operations_per_voxel),
         f"{spent:.0f}",
-        f"{100 * error.median():.1f} %",
-        f"{100 * error.mean():.1f} %",
+        *(f"{100 * median:.1f} %" for median in medians),
     ]
 
 

@@ -191,6 +191,17 @@ def test_shipped_recipes_hold_out_thirty_structures_and_fit_their_crops(model):
     assert recipe.network.voxel_size_angstrom == {"A": 1.0, "B": 0.5}[model]
 
 
+@pytest.mark.parametrize("model", ["A", "B"])
+def test_the_shipped_manifest_splits_as_the_shipped_recipes_do(model):
+    recipe = read_recipe(shipped_recipe(model))
+    lines = shipped_recipe(model).with_name("deepres_manifest.tsv").read_text().splitlines()[1:]
+    rows = [line.split("\t") for line in lines]
+    assert len(rows) == 410
+    for name, _, digest, split in rows:
+        assert split == recipe.data.split_of(name)
+        assert len(digest) == 64
+
+
 def test_a_recipe_with_an_unknown_value_is_refused_by_name(tmp_path):
     text = shipped_recipe("A").read_text().replace("\nsteps", "\nstepps = 3\nsteps")
     (tmp_path / "mine.toml").write_text(text)
