@@ -52,6 +52,14 @@ def deblur(
     threshold: Annotated[
         float, typer.Option(help="FSC threshold of --method localfsc.", rich_help_panel="Inputs")
     ] = 0.143,
+    structure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PDB|CIF",
+            help="Atomic model whose Guinier profile is drawn beside the map's.",
+            rich_help_panel="Inputs",
+        ),
+    ] = None,
     mask: shared.Mask = None,
     output: shared.Output = None,
     store: shared.Store = None,
@@ -155,10 +163,16 @@ def deblur(
     )
     options = shared.run_options(context)
     if locres is not None:
-        done = deblur_run.deblur_map(first, locres, chosen, options)
+        done = deblur_run.deblur_map(first, locres, chosen, options, structure=structure)
     else:
         done = deblur_run.deblur_halves(
-            first, second, str(method), chosen, options, threshold=threshold
+            first,
+            second,
+            str(method),
+            chosen,
+            options,
+            threshold=threshold,
+            structure=structure,
         )
     drawn = _draw(done) if pictures else []
     if as_json:

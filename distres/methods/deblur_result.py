@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from distres.engine.jobs import Source
 from distres.engine.runner import output
@@ -20,11 +21,14 @@ from distres.methods.deblur_inputs import RunResolution
 from distres.methods.deblur_plan import DeblurParameters, ResolutionField
 from distres.methods.deblur_resolution import RESOLUTION
 from distres.methods.export import export_array
+from distres.methods.model_profile import scaled_to
 from distres.methods.products import BIN_EDGES_ANGSTROM
 from distres.methods.record import make_record
 from distres.methods.session import Session
 
 METHOD = "deblur"
+
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,7 @@ class Prepared:
     stem: str
     volumes: Mapping[str, Volume]
     notes: tuple[str, ...] = ()
+    model: Float64 | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -88,7 +93,7 @@ def finish_deblur(
         What the iterations left.
     """
     run = session.run
-    profile = guinier_profile(result.profiles, given.grid, found)
+    profile = guinier_profile(result.profiles, given.grid, found, given.model)
     outputs = _export(session, given, result)
     _write_iterations(run.directory / outputs["iterations"], result)
     write_columns(run.directory / outputs["guinier"], profile["columns"])
@@ -173,8 +178,20 @@ def _statistics(
     }
 
 
-def guinier_profile(profiles: Table, grid: Grid, found: ResolutionField) -> dict[str, Any]:
-    """Return the Guinier profiles of input and output, and the B-factors of lines through them."""
+def guinier_profile(
+    profiles: Table, grid: Grid, found: ResolutionField, model: Float64 | None = None
+) -> dict[str, Any]:
+    """Return the Guinier profiles of input and output, and the B-factors of lines through them.
+
+    Parameters
+    ----------
+    profiles
+        Rows of the gain job.
+    grid, found
+        The map's grid and resolutions.
+    model
+        (bins,) profile of an atomic model, which is scaled to the output's.
+    """
     frequency = bin_centres(0.5 / max(grid.voxel_size_angstrom))
     columns = {"frequency_per_angstrom": frequency}
     fitted = {}
@@ -183,6 +200,9 @@ def guinier_profile(profiles: Table, grid: Grid, found: ResolutionField) -> dict
         columns[f"amplitude_{role}"] = amplitude
         b, _ = fit_b_factor(frequency, amplitude, high_angstrom=found.finest_angstrom)
         fitted[f"b_{role}"] = b if np.isfinite(b) else None
+    if model is not None:
+        after = columns["amplitude_after"]
+        columns["amplitude_model"] = scaled_to(model, after, frequency, found.finest_angstrom)
     return {"columns": columns, **fitted}
 
 

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from distres.engine.jobs import Source
 from distres.engine.runner import output, run_job
 from distres.errors import InputError, UsageError
+from distres.io.grid import Grid
 from distres.io.volume import VolumeLike
 from distres.methods.deblur import run_deblur
 from distres.methods.deblur_inputs import (
@@ -23,6 +25,7 @@ from distres.methods.deblur_result import METHOD, DeblurRun, Prepared, finish_de
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
 from distres.methods.mask import load_mask
+from distres.methods.model_profile import model_amplitude
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
@@ -33,7 +36,12 @@ RESOLUTION_METHODS = ("localfsc", "monores")
 
 
 def deblur_map(
-    density: VolumeLike, locres: VolumeLike, parameters: DeblurParameters, options: RunOptions
+    density: VolumeLike,
+    locres: VolumeLike,
+    parameters: DeblurParameters,
+    options: RunOptions,
+    *,
+    structure: Path | None = None,
 ) -> DeblurRun:
     """Sharpen a map by a resolution map; neither file is touched.
 
@@ -47,6 +55,8 @@ def deblur_map(
         Choices of the method.
     options
         Mask, places and resources.
+    structure
+        Atomic model whose Guinier profile is drawn beside the map's.
 
     Raises
     ------
@@ -56,8 +66,9 @@ def deblur_map(
         The directory holds a run.
     """
     inputs = open_map(density, locres, options)
+    model = _model_of(structure, inputs.density.grid)
     with open_session(options, default_output=f"{inputs.stem}_{METHOD}") as session:
-        return _compute(session, _prepare_map(session, inputs), parameters)
+        return _compute(session, replace(_prepare_map(session, inputs), **model), parameters)
 
 
 def deblur_halves(
@@ -68,6 +79,7 @@ def deblur_halves(
     options: RunOptions,
     *,
     threshold: float = 0.143,
+    structure: Path | None = None,
 ) -> DeblurRun:
     """Measure the local resolution of two half maps, then sharpen their mean by it.
 
@@ -79,7 +91,7 @@ def deblur_halves(
         One of `RESOLUTION_METHODS`; its run is kept in a folder of that name inside the run.
     threshold
         Of the local FSC.
-    parameters, options
+    parameters, options, structure
         As in `deblur_map`.
     """
     if method not in RESOLUTION_METHODS:
@@ -90,6 +102,7 @@ def deblur_halves(
             "a dry run needs a resolution map: give --locres, or dry-run the method that makes it"
         )
     maps = open_half_maps(half1, half2, options)
+    model = _model_of(structure, maps.half1.grid)
     directory = options.output or Path(f"{maps.stem}_{METHOD}")
     with open_session(options, default_output=str(directory)) as session:
         inner = replace(
@@ -109,9 +122,17 @@ def deblur_halves(
             stem=maps.stem,
             volumes=maps.volumes,
             notes=maps.notes,
-            facts={"method": method},
         )
-        return _compute(session, prepared, parameters)
+        model["facts"] = {**model.get("facts", {}), "method": method}
+        return _compute(session, replace(prepared, **model), parameters)
+
+
+def _model_of(structure: Path | None, grid: Grid) -> dict[str, Any]:
+    """Return what an atomic model adds to `Prepared`."""
+    if structure is None:
+        return {}
+    model = model_amplitude(structure, max(grid.voxel_size_angstrom))
+    return {"model": model, "facts": {"structure": str(structure)}}
 
 
 def _measure(

@@ -14,7 +14,8 @@ from distres.report.fscplot import angstrom_ticks
 from distres.report.record import RunRecord
 from distres.report.viewers import chimerax_script
 
-_BEFORE, _AFTER = "#0072b2", "#d55e00"  # Okabe & Ito: apart for colour-blind eyes
+# Okabe & Ito: apart for colour-blind eyes.
+_BEFORE, _AFTER, _MODEL = "#0072b2", "#d55e00", "#009e73"
 
 Columns = dict[str, npt.NDArray[np.float64]]
 
@@ -40,7 +41,8 @@ def draw_guinier(profile: Columns, *, finest_angstrom: float, title: str = "") -
     Parameters
     ----------
     profile
-        ``frequency_per_angstrom``, ``amplitude_before``, ``amplitude_after``.
+        ``frequency_per_angstrom``, ``amplitude_before``, ``amplitude_after``, perhaps
+        ``amplitude_model``.
     finest_angstrom
         Where the fits end.
     title
@@ -64,6 +66,11 @@ def draw_guinier(profile: Columns, *, finest_angstrom: float, title: str = "") -
         )
         if np.isfinite(b):
             axes.plot(frequency**2, start - b * frequency**2 / 4, color=colour, linewidth=0.7)
+    if "amplitude_model" in profile:
+        model = profile["amplitude_model"]
+        shown = (model > 0) & (frequency <= 1 / finest_angstrom)
+        log = np.log(model[shown])
+        axes.plot(frequency[shown] ** 2, log, color=_MODEL, linewidth=1.2, label="model (scaled)")
     logs = [np.log(profile[f"amplitude_{n}"]) for n in ("before", "after")]
     finite = np.concatenate([log[np.isfinite(log)] for log in logs])
     if finite.size:

@@ -26,6 +26,10 @@ def files(tmp_path_factory):
         with mrcfile.new(folder / f"{name}.mrc") as file:
             file.set_data(array.astype(np.float32))
             file.voxel_size = 1.5
+    atom = "ATOM  {0:5d}  C   ALA A{0:4d}    {1:8.3f}{2:8.3f}{3:8.3f}  1.00 30.00           C"
+    places = rng.uniform(0, 20, (300, 3))
+    lines = [atom.format(i + 1, *place) for i, place in enumerate(places)]
+    (folder / "model.pdb").write_text("\n".join([*lines, "END"]) + "\n")
     return folder
 
 
@@ -33,7 +37,7 @@ def test_a_run_writes_what_it_lists(files):
     out = files / "run"
     done = distres(
         "deblur", files / "map.mrc", "--locres", files / "locres.mrc", "--cluster", "none",
-        "--iterations", 2, "-o", out, "--json",
+        "--iterations", 2, "-o", out, "--json", "--structure", files / "model.pdb",
     )  # fmt: skip
     assert done.exit_code == 0, done.exception
     summary = json.loads(done.stdout)
@@ -43,6 +47,8 @@ def test_a_run_writes_what_it_lists(files):
     }  # fmt: skip
     for path in listed:
         assert Path(path).stat().st_size > 0
+    with (out / "map_deblur_guinier.csv").open() as table:
+        assert "amplitude_model" in table.readline()
     assert 'open "./map_deblur.mrc"' in (out / "map_deblur.cxc").read_text()
 
 
@@ -58,6 +64,8 @@ def test_a_run_writes_what_it_lists(files):
         (["--locres", "{locres}", "--iterations", "0"], "use 1 or more"),
         (["--locres", "missing.mrc"], "missing.mrc"),
         (["{map}", "--method", "resmap"], "localfsc"),
+        (["--locres", "{locres}", "--structure", "missing.pdb"], "missing.pdb"),
+        (["--locres", "{locres}", "--structure", "{map}"], "map.mrc"),
     ],
 )
 def test_senseless_commands_end_in_one_sentence(files, words, said):
