@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distres.methods.api import fsc, local_fsc_at, localfsc, open_run
     from distres.methods.api_boxes import blocres, relion_locres, resmap
     from distres.methods.api_deepres import deepres
+    from distres.methods.api_directional import monodir
 
 __all__ = [
     "blocres",
@@ -21,6 +22,7 @@ __all__ = [
     "fsc",
     "local_fsc_at",
     "localfsc",
+    "monodir",
     "open_dataarray",
     "open_run",
     "relion_locres",
@@ -33,6 +35,7 @@ _HOMES = {
     "fsc": "distres.methods.api",
     "local_fsc_at": "distres.methods.api",
     "localfsc": "distres.methods.api",
+    "monodir": "distres.methods.api_directional",
     "open_dataarray": "distres.io.dataarray",
     "open_run": "distres.methods.api",
     "relion_locres": "distres.methods.api_boxes",

@@ -1,13 +1,12 @@
 """The command `distres blocres`."""
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_run
+from distres.cli.show import show_estimate, show_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,8 +215,7 @@ def blocres(
         device=device,
     )
     if dry_run:
-        estimate = blocres_run.dry_run(half1, half2, chosen, options)
-        typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
+        show_estimate(blocres_run.dry_run(half1, half2, chosen, options), as_json=as_json)
         return
     done = blocres_run.compute_blocres(half1, half2, chosen, options)
     show_run(done, pictures=pictures, as_json=as_json)

@@ -1,13 +1,12 @@
 """The command `distres localfsc`."""
 
-import json
 import math
 from typing import Annotated, Any
 
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_run
+from distres.cli.show import show_estimate, show_run
 
 _PANEL = "Local FSC"
 
@@ -103,8 +102,7 @@ def localfsc(
     )
     options = shared.run_options(context)
     if dry_run:
-        estimate = localfsc_run.dry_run(half1, half2, chosen, options)
-        typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
+        show_estimate(localfsc_run.dry_run(half1, half2, chosen, options), as_json=as_json)
         return
     done = localfsc_run.compute_localfsc(half1, half2, chosen, options, filtered=filtered)
     show_run(done, pictures=pictures, as_json=as_json)

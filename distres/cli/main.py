@@ -19,6 +19,7 @@ from distres.cli import (
     localfilter,
     localfsc,
     mask,
+    monodir,
     monores,
     oversharp,
     phantom,
@@ -60,6 +61,7 @@ def _main(
 for _commands in (
     localfsc,
     monores,
+    monodir,
     deblur,
     blocres,
     resmap,

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from distres.methods.products import MethodRun
+    from distres.methods.trial import ChainEstimate
 
 _KINDS = {".cxc": "ChimeraX script", ".py": "napari script", ".html": "report", ".csv": "table"}
 
@@ -25,6 +26,11 @@ def show_run(done: "MethodRun", *, pictures: bool, as_json: bool) -> None:
     typer.echo(summary_text(RunRecord.load(done.directory)))
     for path in drawn:
         typer.echo(f"  {_KINDS.get(path.suffix, 'picture')}: {path.name}")
+
+
+def show_estimate(estimate: "ChainEstimate", *, as_json: bool) -> None:
+    """Print what a dry run found."""
+    typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
 
 
 def _draw(done: "MethodRun") -> list[Path]:

@@ -8,6 +8,7 @@ transform of a box that holds one end of the cone, instead of four of the whole 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import acos, cos, floor, pi, prod, radians
 
 import numpy as np
@@ -24,7 +25,7 @@ from distres.kernels.monogenic import Band, RieszBlock
 SHELLS = 1 << 14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Cone:
     """A cone of directions with a soft edge.
 
@@ -53,6 +54,15 @@ class Cone:
     def outer(self) -> float:
         """Angle in radians beyond which nothing passes."""
         return radians(self.half_angle_degrees + self.edge_degrees / 2)
+
+    @cached_property
+    def reach(self) -> tuple[tuple[float, float], ...]:
+        """Least and largest cosine between an axis (z, y, x) and a direction inside the cone."""
+        found = []
+        for component in self.axis:
+            angle = acos(min(1.0, max(-1.0, component)))
+            found.append((cos(min(angle + self.outer, pi)), cos(max(angle - self.outer, 0.0))))
+        return tuple(found)
 
     def gain(self, along: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
         """Return the gain for frequencies with component `along` the axis and length `norm`."""
@@ -198,11 +208,11 @@ def cone_box(
     """
     stop = min(high, _corner(voxel_angstrom))
     first, size = [], []
-    for n, d, component in zip(shape, voxel_angstrom, cone.axis, strict=True):
-        top = _reach(component, cone.outer, low, stop)
-        bottom = -_reach(-component, cone.outer, low, stop)
-        lowest = min(max(floor(bottom * n * d), -(n // 2)), (n - 1) // 2)
-        highest = max(min(floor(top * n * d) + 1, (n - 1) // 2), lowest)
+    for n, d, (down, up) in zip(shape, voxel_angstrom, cone.reach, strict=True):
+        bottom = floor(min(down * stop, down * low) * n * d)
+        top = floor(max(up * stop, up * low) * n * d) + 1
+        lowest = min(max(bottom, -(n // 2)), (n - 1) // 2)
+        highest = max(min(top, (n - 1) // 2), lowest)
         first.append(lowest + n // 2)
         size.append(highest - lowest + 1)
     return (first[0], first[1], first[2]), (size[0], size[1], size[2])
@@ -224,12 +234,6 @@ def _modulus(field: torch.Tensor) -> torch.Tensor:
 
 def _corner(voxel_angstrom: Float3) -> float:
     return float(sum((0.5 / d) ** 2 for d in voxel_angstrom) ** 0.5)
-
-
-def _reach(component: float, outer: float, start: float, stop: float) -> float:
-    """Farthest that a cone between two radii goes along an axis with which it has this cosine."""
-    angle = max(acos(min(1.0, max(-1.0, component))) - outer, 0.0)
-    return cos(angle) * (stop if cos(angle) > 0 else start)
 
 
 def _grown(size: Shape3, shape: Shape3, oversampling: float) -> Shape3:

@@ -11,7 +11,7 @@ small matrix along each axis, so that no transform of the whole grid is made aft
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import pi
+from math import ceil, cos, pi, radians
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,17 @@ from distres.kernels.noise_threshold import BINS, Counts, amplitude_histogram
 from distres.kernels.sweep import SweepState
 
 # Box edges in units of the smallest: what the modulus adds beyond lies outside of the Gaussian.
-OVERSAMPLING = 1.4
+OVERSAMPLING = 1.25
 SMOOTHING_WAVELENGTHS = 0.4
+# What a block needs around its core: the waves of a cone spread over two wavelengths across it.
+HALO_VOX = 48
+HALO_WAVELENGTHS = 3.0
 # Samples of noise are this far apart: their correlation is 0.4 then.
 NOISE_SPACING_WAVELENGTHS = 0.75
+# And at most so many to a block: the mean of a direction is then known to half a percent.
+MOST_NOISE_SAMPLES = 1 << 13
+# Beside the signal of a map, noise is taken this near to the axis of a cone (as published).
+ALONG_DEGREES = 45.0
 # A direction whose noise is this much weaker than that of others was not measured: it holds what
 # an edge leaks. Its tests are never passed.
 SILENT = 1e-2
@@ -75,6 +82,14 @@ def octave_band(frequency: float, ramp: float, longest_voxel_angstrom: float) ->
     top = max(octave.low, min(octave.stop, 0.5 / longest_voxel_angstrom))
     high = max(octave.low, min(octave.high, top - ramp))
     return Band(start=octave.start, low=octave.low, high=high, stop=top)
+
+
+def cone_halo_vox(tests: LevelTests, voxel_angstrom: Float3) -> int:
+    """Return the halo of a level: more than `HALO_VOX` only for waves longer than a third of it."""
+    if not tests.frequencies:
+        return 0
+    longest = 1 / (tests.frequencies[0] * max(voxel_angstrom))
+    return max(HALO_VOX, ceil(HALO_WAVELENGTHS * longest))
 
 
 def smoothing_angstrom(frequency: float) -> float:
@@ -151,7 +166,7 @@ class DirectionalNoise:
     sums
         (directions, tests) float64 sum of the smoothed amplitudes.
     samples
-        (tests,) int64: of how many values.
+        (directions, tests) int64: of how many values.
     counts
         (tests, BINS) int64 histogram of the amplitude over its direction's mean in this block.
     """
@@ -168,6 +183,7 @@ def directional_noise(
     voxel_angstrom: Float3,
     tests: LevelTests,
     cones: Cones,
+    centre_angstrom: Float3 | None = None,
 ) -> DirectionalNoise:
     """Measure the noise in every cone: its mean by direction, and how it scatters around that.
 
@@ -188,30 +204,34 @@ def directional_noise(
         The level's tests.
     cones
         The directions.
+    centre_angstrom
+        Middle of the particle, from the first voxel of the core, when the noise of a map is
+        measured beside its signal: waves in a cone spread far across its axis, so that only places
+        within `ALONG_DEGREES` of the axis, seen from the middle, hold noise alone. None for
+        noise without signal.
     """
     count = len(tests.frequencies)
     sums = np.zeros((len(cones), count))
-    samples = np.zeros(count, dtype=np.int64)
+    samples = np.zeros((len(cones), count), dtype=np.int64)
     counts = np.zeros((count, BINS), dtype=np.int64)
-    readers = []
-    for place, frequency in enumerate(tests.frequencies):
-        reader, inside = _noise_lattice(noise, region, core, voxel_angstrom, frequency)
-        samples[place] = int(inside.sum())
-        readers.append((reader, inside))
-    if not samples.any():
+    lattices = [
+        _NoiseLattice.of(noise, region, core, voxel_angstrom, frequency, centre_angstrom)
+        for frequency in tests.frequencies
+    ]
+    if not any(bool(lattice.inside.any()) for lattice in lattices):
         return DirectionalNoise(sums=sums, samples=samples, counts=counts)
     riesz = riesz_block(noise, voxel_angstrom)
     bands = _Bands.of(tests, riesz)
     found: list[list[torch.Tensor]] = [[] for _ in range(count)]
     for index, cone in enumerate(cones):
         cut = ConeSpectrum.of(riesz, cone, *bands.range)
-        for place, (reader, inside) in enumerate(readers):
-            if samples[place]:
-                values = bands.smooth(cut, place, reader)[inside].clamp_min_(0)
-                sums[index, place] = float(values.double().sum())
-                found[place].append(values)
+        for place, lattice in enumerate(lattices):
+            values = bands.smooth(cut, place, lattice.reader)[lattice.seen(cone)].clamp_min_(0)
+            samples[index, place] = values.numel()
+            sums[index, place] = float(values.double().sum())
+            found[place].append(values)
     for place, pieces in enumerate(found):
-        means = sums[:, place] / max(int(samples[place]), 1)
+        means = sums[:, place] / np.maximum(samples[:, place], 1)
         audible = np.flatnonzero(means > SILENT * means.max())
         ratios = [pieces[i] / float(means[i]) for i in audible.tolist()]
         if ratios:
@@ -276,7 +296,8 @@ def decide_directions(
             if level == NEVER_PASSED:
                 passed = torch.zeros_like(own.fails, dtype=torch.bool)
             else:
-                passed = bands.smooth(cut, place, reader).view(-1)[points] > level
+                found = bands.smooth(cut, place, reader).view(-1)
+                passed = found.index_select(0, points) > level
             own.update(passed, index)
             if index % LOOK_EVERY == 0 and not bool(own.alive.any()):
                 break
@@ -308,15 +329,48 @@ class _Bands:
         return reader(amplitude, smoothing_angstrom(self.frequencies[place]))
 
 
-def _noise_lattice(
-    noise: torch.Tensor, region: torch.Tensor, core: Core, voxel: Float3, frequency: float
-) -> tuple[Reader, torch.Tensor]:
-    """Return a reader at nearly independent voxels of the core, and which lie in the region."""
-    places, inside = [], region
-    for axis, (part, n, d) in enumerate(zip(core, region.shape, voxel, strict=True)):
-        spacing = max(1, round(NOISE_SPACING_WAVELENGTHS / (frequency * d)))
-        own = np.arange(min(spacing // 2, (n - 1) // 2), n, spacing)
-        places.append(own.astype(np.float64) + part.start)
-        inside = inside.index_select(axis, torch.from_numpy(own).to(inside.device))
-    shape = (noise.shape[0], noise.shape[1], noise.shape[2])
-    return Reader(shape, voxel, places), inside
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NoiseLattice:
+    """Nearly independent voxels of a core: a reader there, and which of them lie in the region.
+
+    `directions` are unit vectors (points of the region, 3) from the centre, None without one.
+    """
+
+    reader: Reader
+    inside: torch.Tensor
+    directions: torch.Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        noise: torch.Tensor,
+        region: torch.Tensor,
+        core: Core,
+        voxel: Float3,
+        frequency: float,
+        centre: Float3 | None,
+    ) -> "_NoiseLattice":
+        places, axes, inside = [], [], region
+        sparsest = ceil((region.numel() / MOST_NOISE_SAMPLES) ** (1 / 3))
+        for axis, (part, n, d) in enumerate(zip(core, region.shape, voxel, strict=True)):
+            spacing = max(sparsest, round(NOISE_SPACING_WAVELENGTHS / (frequency * d)))
+            own = np.arange(min(spacing // 2, (n - 1) // 2), n, spacing)
+            axes.append(torch.from_numpy(own * d).to(region.device))
+            places.append(own.astype(np.float64) + part.start)
+            inside = inside.index_select(axis, torch.from_numpy(own).to(inside.device))
+        shape = (noise.shape[0], noise.shape[1], noise.shape[2])
+        found = None
+        if centre is not None:
+            away = [axis - c for axis, c in zip(axes, centre, strict=True)]
+            grid = torch.stack(torch.meshgrid(*away, indexing="ij"), dim=-1)[inside]
+            found = grid / grid.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        return cls(reader=Reader(shape, voxel, places), inside=inside, directions=found)
+
+    def seen(self, cone: Cone) -> torch.Tensor:
+        """Return which lattice points count for a cone (bool)."""
+        if self.directions is None:
+            return self.inside
+        axis = torch.tensor(cone.axis, dtype=self.directions.dtype, device=self.directions.device)
+        found = torch.zeros_like(self.inside)
+        found[self.inside] = (self.directions @ axis).abs() >= cos(radians(ALONG_DEGREES))
+        return found

@@ -20,10 +20,10 @@ from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.pyramid import copy_job, ingest
+from distres.methods.pyramid import ingest
 from distres.methods.session import open_half_maps, open_session
 from distres.methods.symmetry import bring_unit, levels_for_search
-from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
+from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
 
 METHOD = "blocres"
 # Bsoft answers voxels of half the mask or more.
@@ -122,9 +122,9 @@ def dry_run(
     maps = open_half_maps(half1, half2, options)
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         copies = [
-            copy_job(volume, f"inputs/{name}/0", executor=session.executor, outputs=True)
+            job
             for name, volume in (("half1", maps.half1), ("half2", maps.half2))
-            if volume.random_access
+            for job in ingest_jobs(volume, name, session.executor, 1)
         ]
         noise = StandIn(shape=maps.half1.shape)
         passes = planned_jobs(

@@ -48,7 +48,7 @@ def open_run(directory: str | Path, *, load: bool = False) -> xr.Dataset:
         dims: tuple[Hashable, ...] = _SPACE if array.ndim == 3 else ("threshold", *_SPACE)
         if array.shape[-3:] != tuple(record["grid"]["shape"]) or array.ndim > 4:
             continue
-        data: Any = np.asarray(array[...]) if load else _lazy(array)
+        data: Any = np.asarray(array[...]) if load else lazy_array(array)
         variables[name] = xr.Variable(dims, data, _attributes(name))
     thresholds = {"threshold": record["thresholds"]} if "thresholds" in record else {}
     attrs = {key: value for key, value in record.items() if key not in ("histograms", "arrays")}
@@ -66,7 +66,8 @@ def grid_coordinates(grid: dict[str, Any]) -> dict[str, xr.Variable]:
     }
 
 
-def _lazy(array: "zarr.Array[Any]") -> object:
+def lazy_array(array: "zarr.Array[Any]") -> object:
+    """Wrap a stored array so that it is read when it is used."""
     import dask.array
 
     return dask.array.from_array(array, chunks=array.chunks)  # type: ignore[no-untyped-call]

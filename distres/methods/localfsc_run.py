@@ -20,10 +20,10 @@ from distres.methods.localfsc import LocalFscResult, localfsc_jobs, run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, choose_bands, levels_wanted
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.pyramid import copy_job, halving_job, ingest
+from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
-from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
+from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
 
 METHOD = "localfsc"
 
@@ -154,19 +154,7 @@ def dry_run(
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         jobs: list[TileJob] = []
         for name, volume in (("half1", maps.half1), ("half2", maps.half2)):
-            if volume.random_access:
-                jobs.append(
-                    copy_job(volume, f"inputs/{name}/0", executor=session.executor, outputs=True)
-                )
-            jobs += [
-                halving_job(
-                    _stand_in(grid, level - 1),
-                    f"inputs/{name}/{level}",
-                    executor=session.executor,
-                    outputs=True,
-                )
-                for level in range(1, levels)
-            ]
+            jobs += ingest_jobs(volume, name, session.executor, levels)
         jobs += _planned(maps, parameters, levels, session.run, session.executor, options)
         return estimate_chain(jobs, session.executor)
 

@@ -101,7 +101,7 @@ def run_monores(
     silent = False
     for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
         found = passes.thresholds(tests) if tests.frequencies and not silent else Thresholds()
-        usable = _until_silent(tests, found, max(thresholds, default=0.0))
+        usable = until_silent(tests, found, max(thresholds, default=0.0))
         silent = silent or len(usable.frequencies) < len(tests.frequencies)
         thresholds += found.values[: len(usable.frequencies)]
         if usable.frequencies or tests.level == 0:
@@ -128,7 +128,7 @@ def run_monores(
     )
 
 
-def _until_silent(tests: LevelTests, found: Thresholds, strongest: float) -> LevelTests:
+def until_silent(tests: LevelTests, found: Thresholds, strongest: float) -> LevelTests:
     """Keep the tests up to the first without noise."""
     quiet = SILENT * max(strongest, *found.values, 0.0)
     count = next((i for i, value in enumerate(found.values) if value <= quiet), len(found.values))

@@ -131,14 +131,16 @@ def bounds(region: Mask) -> Region:
     return found[0], found[1], found[2]
 
 
-def around(box: Sequence[slice], core: Region, read: Region) -> tuple[Region, Region]:
+def around(
+    box: Sequence[slice], core: Region, read: Region, halo_vox: int = NOISE_HALO_VOX
+) -> tuple[Region, Region]:
     """Return what to read for a box of the core with its halo, and the box's place in that."""
     wider, inner = [], []
     for part, own, limit in zip(box, core, read, strict=True):
         start, stop = own.start + part.start, own.start + part.stop
         first, last = (
-            max(start - NOISE_HALO_VOX, limit.start),
-            min(stop + NOISE_HALO_VOX, limit.stop),
+            max(start - halo_vox, limit.start),
+            min(stop + halo_vox, limit.stop),
         )
         wider.append(slice(first, last))
         inner.append(slice(start - first, stop - first))

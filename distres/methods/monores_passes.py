@@ -104,6 +104,11 @@ class MonoResInputs:
             return "file"
         return "mask" if self.half2 is not None else "solvent"
 
+    @property
+    def density(self) -> tuple[Source, ...]:
+        """The maps as they were given: what pictures show."""
+        return tuple(self.maps(0).values())
+
     def maps(self, level: int) -> dict[str, Source]:
         """Return the maps of one level by role."""
         found = {"half1": self.half1[level]}

@@ -1,23 +1,18 @@
 """A whole run of MonoRes: inputs, pyramids, mask, noise, decisions, maps, record."""
 
-import warnings
 from dataclasses import asdict
 from typing import Any
 
-from distres.errors import TrustWarning, UsageError
-from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
-from distres.methods.bring import bring_mask
-from distres.methods.mask import search_level
+from distres.errors import UsageError
+from distres.io.volume import VolumeLike
 from distres.methods.monores import MonoResResult, run_monores
-from distres.methods.monores_passes import MonoResInputs
-from distres.methods.monores_plan import MonoResParameters, levels_wanted
+from distres.methods.monores_inputs import bring_inputs, levels_needed, mode_of, open_region
+from distres.methods.monores_plan import MonoResParameters
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_session
-from distres.methods.single import Map, open_maps
-from distres.methods.solvent import find_noise_sphere
-from distres.methods.symmetry import Unit, bring_unit, levels_for_search
+from distres.methods.single import open_maps
+from distres.methods.symmetry import Unit
 
 METHOD = "monores"
 # Voxels of more than half the mask are answered.
@@ -56,70 +51,20 @@ def compute_monores(
         The directory holds a run.
     """
     maps = open_maps(first, second, options, single=single)
-    grid = maps.half1.grid
-    levels = _levels(maps, parameters, options)
-    region = _open_region(maps, parameters, options)
+    levels = levels_needed(maps, parameters, options)
+    region = open_region(maps, parameters, options)
     if parameters.compat and options.point_group != ("C1",):
         raise UsageError("--compat xmipp computes whole volumes; leave out --symmetry")
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        run, executor = session.run, session.executor
-        one = ingest(maps.half1, run, "map" if _alone(maps) else "half1", executor, levels)
-        two = None if _alone(maps) else ingest(maps.half2, run, "half2", executor, levels)
-        mask = bring_mask(session, maps, one, two)
-        unit = bring_unit(session, maps, mask, one, two)
-        sphere = None
-        if two is None and region is None and not parameters.compat:
-            level = search_level(grid.shape)
-            sphere = find_noise_sphere(one[level], grid, mask.occupancy)
-        inputs = MonoResInputs(
-            half1=one,
-            half2=two,
-            grid=grid,
-            mask=mask.source,
-            occupancy=mask.occupancy,
-            unit=unit.source,
-            unit_occupancy=unit.occupancy,
-            region=None
-            if region is None
-            else ingest(region, run, "noise_region", executor, levels),
-            sphere=sphere,
+        inputs, unit = bring_inputs(session, maps, region, parameters, levels)
+        result = run_monores(
+            inputs, session.run, session.executor, parameters, tile=options.tile_vox
         )
-        result = run_monores(inputs, run, executor, parameters, tile=options.tile_vox)
         for warning in result.warnings:
             session.warn(warning)
         result = unit.expanded(session, result, mask_above=MASK_ABOVE)
         record = _finish(session, maps, parameters, unit, result)
-        density = (one[0],) if two is None else (one[0], two[0])
-        return MethodRun(directory=run.directory, record=record, density=density)
-
-
-def _alone(maps: HalfMaps) -> bool:
-    return isinstance(maps, Map)
-
-
-def _levels(maps: HalfMaps, parameters: MonoResParameters, options: RunOptions) -> int:
-    """Return how many pyramid levels the tests, and the searches, need."""
-    grid = maps.half1.grid
-    needed = levels_for_search(maps, options)
-    if _alone(maps):
-        needed = max(needed, search_level(grid.shape) + 1)
-    if parameters.compat:
-        parameters.range_angstrom(grid)
-        return needed
-    return max(needed, levels_wanted(grid, parameters))
-
-
-def _open_region(
-    maps: HalfMaps, parameters: MonoResParameters, options: RunOptions
-) -> Volume | None:
-    if parameters.noise_region is None:
-        return None
-    with warnings.catch_warnings():
-        # What the maps' own headers say has been told already.
-        warnings.simplefilter("ignore", TrustWarning)
-        region = open_volume(parameters.noise_region, options.pixel_size_angstrom)
-    require_same_grid(maps.half1, region)
-    return region
+        return MethodRun(directory=session.run.directory, record=record, density=inputs.density)
 
 
 def _finish(
@@ -130,7 +75,6 @@ def _finish(
     result: MonoResResult,
 ) -> dict[str, Any]:
     mask = unit.mask
-    mode = "single map" if _alone(maps) else "half maps"
     return finish(
         session,
         maps,
@@ -138,7 +82,7 @@ def _finish(
         thresholds=(parameters.confidence,),
         parameters={
             **asdict(parameters),
-            "mode": mode,
+            "mode": mode_of(maps),
             "mask": {"kind": mask.kind, **mask.parameters},
         },
         arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path, extra={}),

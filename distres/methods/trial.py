@@ -10,6 +10,8 @@ from distres.engine.cluster import Executor
 from distres.engine.estimate import Estimate, estimate_job
 from distres.engine.jobs import Array, Json, TileJob
 from distres.engine.progress import format_seconds
+from distres.io.volume import Volume
+from distres.methods.pyramid_tiles import copy_job, halving_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,22 @@ class ChainEstimate:
             f"worker, {self.disk_bytes / 1e9:.2f} GB of disk"
         )
         return "\n".join([*(str(job) for job in self.jobs), total])
+
+
+def ingest_jobs(volume: Volume, name: str, executor: Executor, levels: int) -> list[TileJob]:
+    """Return the jobs that put an input into a run: its copy, and levels 1 to `levels` - 1."""
+    jobs = []
+    if volume.random_access:
+        jobs.append(copy_job(volume, f"inputs/{name}/0", executor=executor, outputs=True))
+    return jobs + [
+        halving_job(
+            StandIn(shape=volume.grid.coarser(2 ** (level - 1)).shape),
+            f"inputs/{name}/{level}",
+            executor=executor,
+            outputs=True,
+        )
+        for level in range(1, levels)
+    ]
 
 
 def estimate_chain(jobs: Sequence[TileJob], executor: Executor) -> ChainEstimate:

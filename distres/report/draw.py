@@ -8,13 +8,16 @@ from distres.engine.jobs import Source
 from distres.errors import InputError
 from distres.methods.mask_tiles import OCCUPANCY, OCCUPANCY_DIVISOR
 from distres.report import histogram as histograms
-from distres.report import planes, slices
+from distres.report import monodirplot, planes, slices
 from distres.report.colours import Limits
 from distres.report.page import report_html
 from distres.report.record import RunRecord
 from distres.report.viewers import chimerax_script, napari_script
 
 logger = logging.getLogger(__name__)
+
+# Methods with pictures of their own, which return files by caption.
+_OWN_PICTURES = {"monodir": monodirplot.write_pictures}
 
 
 def draw_run(
@@ -70,6 +73,12 @@ def draw_run(
             (f"{said[0].upper()}{said[1:]}: {what}", path)
             for what, path in zip(("histogram", "slices"), (places[0], places[2]), strict=True)
         ]
+    if record.method in _OWN_PICTURES:
+        for caption, files in _OWN_PICTURES[record.method](
+            directory, record.stem, record.raw
+        ).items():
+            pictures.append((caption, files[0]))
+            written += files
     written += _write_scripts(record, limits, density_file or _density_file(record))
     page = directory / f"{record.stem}_report.html"
     page.write_text(report_html(record, pictures), encoding="utf-8")

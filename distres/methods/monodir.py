@@ -1,0 +1,381 @@
+"""MonoDir of volumes of any size: level by level noise in every cone, then decisions, then maps.
+
+The sweep is that of MonoRes (`distres.methods.monores`) with one state for each direction. What
+the last pass keeps of the directions are maps and sums; all of them are stored only on request.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import cos, radians
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distres.engine.cluster import Executor
+from distres.engine.jobs import OutputSpec, Source, TileJob
+from distres.engine.planner import plan_tiles
+from distres.engine.run import Run
+from distres.engine.runner import output, run_job
+from distres.errors import InputError
+from distres.io.grid import Grid
+from distres.kernels.centred import Float3
+from distres.kernels.directional_maps import MAPS
+from distres.kernels.directions import half_sphere
+from distres.kernels.monodir import (
+    ALONG_DEGREES,
+    HALO_VOX,
+    cone_halo_vox,
+    independent_samples,
+    thresholds_of,
+)
+from distres.kernels.monores import LevelTests, plan_levels
+from distres.kernels.noise_threshold import sweep_threshold
+from distres.methods.monodir_plan import MonoDirParameters
+from distres.methods.monodir_tiles import (
+    CONE_HALO_VOX,
+    DIRECTIONAL,
+    FLAGS,
+    REACH_VOX,
+    STRIDE,
+    directional_noise_tile,
+    directions_path,
+    directions_tile,
+    map_path,
+)
+from distres.methods.monores import until_silent
+from distres.methods.monores_passes import MonoResInputs, Passes, Thresholds
+from distres.methods.monores_tiles import NEVER_CODE
+from distres.methods.nearby import tiles_near
+from distres.methods.products import FLAG_OUTSIDE
+from distres.methods.solvent import NoiseSphere
+
+logger = logging.getLogger(__name__)
+
+# Measured peak of a tile function over the voxels of its block, and what each direction adds.
+NOISE_BYTES_PER_VOXEL = 90.0
+DECIDE_BYTES_PER_VOXEL = 80.0
+DIRECTION_BYTES_PER_VOXEL = 1.0
+
+# Fewer independent values than this are taken for as many.
+FEWEST_VALUES = 2.0
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonoDirResult:
+    """What MonoDir left in the run's store, and what it found out about the directions.
+
+    Attributes
+    ----------
+    arrays
+        Paths by name of `distres.kernels.directional_maps.MAPS`, and ``flags``: (z, y, x), those of
+        ``adr`` and ``flags`` (1, z, y, x).
+    directional
+        Path of (directions, z, y, x) resolutions at every second voxel, if kept.
+    directions
+        (directions, 3) unit vectors (z, y, x).
+    resolutions
+        The tests, coarse to fine, in angstrom.
+    noise
+        (directions, tests) mean amplitude of the noise.
+    points
+        Places in the mask that were decided.
+    hits, hit_sums
+        (directions,) places with their highest resolution along a direction, and the sum of their
+        resolutions there.
+    warnings
+        What a reader must know.
+    """
+
+    arrays: Mapping[str, str]
+    directional: str | None
+    directions: Float
+    resolutions: tuple[float, ...]
+    noise: Float
+    points: int
+    hits: npt.NDArray[np.int64]
+    hit_sums: Float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class DirectionalPasses(Passes):
+    """Makes the jobs of a run and reduces their rows."""
+
+    directional: MonoDirParameters
+
+    def directional_noise_job(self, tests: LevelTests) -> TileJob:
+        """Return the pass that measures a level's noise in every cone."""
+        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
+        masks = inputs.masks(tests.level, solvent=inputs.region_kind != "mask")
+        solved = masks.get("occupancy") if inputs.region_kind == "mask" else None
+        plan = self._plan(grid, CONE_HALO_VOX, 8, NOISE_BYTES_PER_VOXEL, solved, tests.level)
+        region: dict[str, Source] = {}
+        if inputs.region is not None:
+            region["region"] = inputs.region[tests.level]
+        sphere = inputs.sphere or NoiseSphere.everywhere(inputs.grid)
+        return TileJob(
+            name=f"monodir noise {tests.level}",
+            plan=plan,
+            function=directional_noise_tile,
+            inputs={**inputs.maps(tests.level), **masks, **region},
+            parameters={
+                "tests": asdict(tests),
+                "voxel_angstrom": list(grid.voxel_size_angstrom),
+                "region": inputs.region_kind,
+                "centre_angstrom": list(sphere.centre_angstrom),
+                "radius_angstrom": sphere.radius_angstrom,
+                "middle_angstrom": list(centre_angstrom(inputs)),
+                **self._cones(),
+            },
+            tiles=tiles_near(solved, plan, factor=2**tests.level),
+            bytes_per_voxel=NOISE_BYTES_PER_VOXEL,
+        )
+
+    def directions_job(self, tests: LevelTests, thresholds: Float, coarser: int | None) -> TileJob:
+        """Return the pass that decides a level's points; on level 0 it makes the maps."""
+        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
+        count = self.directional.directions
+        needed = _needed_bytes(self.directional)
+        masks = inputs.masks(tests.level)
+        solved, halo = masks.get("occupancy"), cone_halo_vox(tests, grid.voxel_size_angstrom)
+        plan = self._plan(grid, halo, 8, needed, solved, tests.level)
+        sources = {**inputs.maps(tests.level), **masks}
+        if coarser is not None:
+            sources["state"] = output(self.run, directions_path(coarser))
+        parameters: dict[str, Any] = {
+            "tests": asdict(tests),
+            "voxel_angstrom": list(grid.voxel_size_angstrom),
+            "coarser": coarser,
+            "thresholds": [[v if np.isfinite(v) else None for v in row] for row in thresholds],
+            **self._cones(),
+        }
+        outputs: dict[str, OutputSpec] = {
+            directions_path(tests.level): OutputSpec(
+                dtype="int16", lead=(count,), divisor=STRIDE, fill_value=NEVER_CODE
+            )
+        }
+        if tests.level == 0:
+            parameters |= {
+                "resolutions": self.resolutions.tolist(),
+                "shape": list(grid.shape),
+                "centre_angstrom": list(centre_angstrom(inputs)),
+                "tolerance_angstrom": self.directional.tolerance_angstrom(inputs.grid),
+                "keep": self.directional.keep_directions,
+            }
+            outputs = self._answers(count)
+        return TileJob(
+            name=f"monodir decisions {tests.level}",
+            plan=plan,
+            function=directions_tile,
+            inputs=sources,
+            outputs=outputs,
+            parameters=parameters,
+            tiles=tiles_near(
+                solved,
+                plan,
+                factor=2**tests.level,
+                margin_vox=REACH_VOX if tests.level > 0 else 0,
+            ),
+            bytes_per_voxel=needed,
+        )
+
+    def _answers(self, count: int) -> dict[str, OutputSpec]:
+        found = {map_path(name): OutputSpec() for name in MAPS}
+        found[map_path("adr")] = OutputSpec(lead=(1,))
+        found[FLAGS] = OutputSpec(dtype="uint8", lead=(1,), fill_value=FLAG_OUTSIDE)
+        if self.directional.keep_directions:
+            found[DIRECTIONAL] = OutputSpec(lead=(count,), divisor=STRIDE)
+        return found
+
+    def _cones(self) -> dict[str, Any]:
+        """Return what both passes are told."""
+        chosen = self.directional
+        return {
+            "cones": [chosen.directions, chosen.cone_degrees, chosen.edge_degrees],
+            **self._shared(),
+        }
+
+
+def require_tiles(
+    grid: Grid, executor: Executor, parameters: MonoDirParameters, *, tile: int | None
+) -> None:
+    """Refuse a memory that is too small for the largest pass, before anything is read."""
+    plan_tiles(
+        grid.shape,
+        halo=(HALO_VOX,) * 3,
+        bytes_per_voxel=_needed_bytes(parameters),
+        memory_bytes=executor.memory_bytes,
+        workers=executor.workers,
+        tile=tile,
+        multiple=8,
+    )
+
+
+def planned_jobs(
+    inputs: MonoResInputs,
+    run: Run,
+    executor: Executor,
+    parameters: MonoDirParameters,
+    *,
+    tile: int | None,
+) -> list[TileJob]:
+    """Return the passes of the sweep with and without directions, with thresholds of zero."""
+    resolutions = parameters.resolutions(inputs.grid)
+    passes = DirectionalPasses(
+        inputs, run, executor, parameters.sweep(), resolutions, tile, parameters
+    )
+    jobs: list[TileJob] = []
+    for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
+        none = np.zeros((parameters.directions, len(tests.frequencies)))
+        jobs += [
+            passes.directional_noise_job(tests),
+            passes.directions_job(tests, none, None),
+            passes.noise_job(tests, 1.0),
+            passes.decide_job(tests, Thresholds(values=tuple(none[0].tolist())), None),
+        ]
+    return jobs
+
+
+def _needed_bytes(parameters: MonoDirParameters) -> float:
+    return DECIDE_BYTES_PER_VOXEL + DIRECTION_BYTES_PER_VOXEL * parameters.directions
+
+
+def centre_angstrom(inputs: MonoResInputs) -> Float3:
+    """Return the middle of the volume in angstrom from voxel 0: radii are counted from there."""
+    grid = inputs.grid
+    z, y, x = (n // 2 * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
+    return z, y, x
+
+
+def run_monodir(
+    inputs: MonoResInputs,
+    run: Run,
+    executor: Executor,
+    parameters: MonoDirParameters,
+    *,
+    tile: int | None = None,
+) -> MonoDirResult:
+    """Compute MonoDir of half maps or of a map.
+
+    Parameters
+    ----------
+    inputs
+        Pyramids, mask and noise region.
+    run, executor
+        Where it goes and where it is computed. Passes that are done are not computed again.
+    parameters
+        What to compute.
+    tile
+        Core edge in voxels, overriding the planner.
+
+    Raises
+    ------
+    InputError
+        No noise is left to compare with.
+    """
+    resolutions = parameters.resolutions(inputs.grid)
+    passes = DirectionalPasses(
+        inputs, run, executor, parameters.sweep(), resolutions, tile, parameters
+    )
+    coarser: int | None = None
+    levels: list[Float] = []
+    tested = 0
+    silent = False
+    table = None
+    for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
+        usable = LevelTests(level=tests.level, first=tests.first, frequencies=(), ramp=tests.ramp)
+        thresholds = np.zeros((parameters.directions, 0))
+        if tests.frequencies and not silent:
+            means, usable = _measure(passes, tests, levels)
+            silent = len(usable.frequencies) < len(tests.frequencies)
+            thresholds = _thresholds(passes, usable, means)
+            levels.append(means.means[:, : len(usable.frequencies)])
+            tested += len(usable.frequencies)
+        if usable.frequencies or tests.level == 0:
+            job = passes.directions_job(usable, thresholds, coarser)
+            table = run_job(job, run=run, executor=executor)
+            coarser = tests.level
+            logger.info("level %d: %d tests", tests.level, len(usable.frequencies))
+    assert table is not None  # level 0 is always planned
+    warnings = []
+    if silent:
+        limit = float(resolutions[max(tested - 1, 0)])
+        warnings.append(
+            f"the maps hold no noise beyond {limit:.3g} A: they were filtered, and finer "
+            "resolutions cannot be tested"
+        )
+    noise = np.concatenate(levels, axis=1) if levels else np.zeros((parameters.directions, 0))
+    return MonoDirResult(
+        arrays={**{name: map_path(name) for name in MAPS}, "flags": FLAGS},
+        directional=DIRECTIONAL if parameters.keep_directions else None,
+        directions=half_sphere(parameters.directions),
+        resolutions=tuple(float(r) for r in resolutions),
+        noise=noise,
+        points=int(table.sum("points")),
+        hits=table.sum("hits"),
+        hit_sums=table.sum("hit_sums"),
+        warnings=tuple(warnings),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Noise:
+    """The noise of a level: by direction and test, how it scatters, and in what volumes.
+
+    `volume_angstrom3` is that of the whole region, `tile_angstrom3` what one tile had of it.
+    """
+
+    means: Float
+    counts: npt.NDArray[np.int64]
+    volume_angstrom3: float
+    tile_angstrom3: float
+
+
+def _measure(
+    passes: DirectionalPasses, tests: LevelTests, coarser: list[Float]
+) -> tuple[_Noise, LevelTests]:
+    """Measure a level's noise; also return its tests up to the first without any."""
+    table = run_job(passes.directional_noise_job(tests), run=passes.run, executor=passes.executor)
+    samples = table.sum("samples")
+    if not samples.any():
+        raise InputError(
+            "no voxel is left to measure noise on; give half maps, or a mask that leaves solvent"
+        )
+    grid = passes.inputs.grid.coarser(2**tests.level)
+    voxel = float(np.prod(grid.voxel_size_angstrom))
+    if passes.inputs.half2 is None:
+        voxel *= 1 - cos(radians(ALONG_DEGREES))
+    voxels = table.columns["voxels"].astype(np.float64)
+    found = _Noise(
+        means=table.sum("sums") / np.maximum(samples, 1),
+        counts=table.sum("counts"),
+        volume_angstrom3=float(voxels.sum()) * voxel,
+        tile_angstrom3=float((voxels**2).sum() / voxels.sum()) * voxel,
+    )
+    strongest = max((float(level.max()) for level in coarser if level.size), default=0.0)
+    loudest = Thresholds(values=tuple(found.means.max(axis=0).tolist()))
+    return found, until_silent(tests, loudest, strongest)
+
+
+def _thresholds(passes: DirectionalPasses, tests: LevelTests, noise: _Noise) -> Float:
+    """Return (directions, tests) thresholds of the tests that can be made.
+
+    The quantile of the ratio to the mean rests on all directions, as many as do not overlap. The
+    mean itself rests on the n values of one direction, and the ratio was formed with the mean of
+    the m values of one tile: a new value scatters sqrt((1 + 1/n) / (1 - 1/m)) times as far.
+    """
+    count = len(tests.frequencies)
+    apart = min(len(noise.means), 1 / (1 - cos(radians(passes.directional.cone_degrees))))
+    quantiles = []
+    for place, frequency in enumerate(tests.frequencies):
+        n, m = (
+            max(independent_samples(volume, frequency), FEWEST_VALUES)
+            for volume in (noise.volume_angstrom3, noise.tile_angstrom3)
+        )
+        ratio = sweep_threshold(noise.counts[place], 1.0, passes.parameters.confidence, n * apart)
+        quantiles.append(1 + (ratio - 1) * ((1 + 1 / n) / (1 - 1 / m)) ** 0.5)
+    return thresholds_of(noise.means[:, :count], np.array(quantiles))
