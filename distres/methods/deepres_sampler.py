@@ -29,14 +29,18 @@ class Sampler:
         Everything else.
     seed
         Of this sampler.
+    part
+        Which part of a training it serves: one that goes on sees other batches than before.
     """
 
-    def __init__(self, pieces: list[PieceFile], folder: Path, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, pieces: list[PieceFile], folder: Path, recipe: Recipe, seed: int, part: int = 0
+    ) -> None:
         self._folder, self._recipe = folder, recipe
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng([seed, part])
         self._nucleic = [piece for piece in pieces if piece.nucleic]
         self._protein = [piece for piece in pieces if not piece.nucleic]
-        self._fields = noise_fields(np.random.default_rng([seed, 1]))
+        self._fields = noise_fields(np.random.default_rng([seed, part, 1]))
         self._pool: list[FilteredMap] = []
         self._next = 0
 

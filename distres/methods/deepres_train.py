@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +138,14 @@ def _training(pieces: list[PieceFile], options: TrainOptions) -> Training:
     """Put samplers and network together."""
     recipe, folder = options.recipe, options.output / PIECES
 
-    def sampler(split: str, seed: int) -> Sampler:
+    def sampler(split: str, seed: int, step: int) -> Sampler:
         mine = [piece for piece in pieces if piece.split == split]
-        return Sampler(mine, folder, recipe, seed)
+        return Sampler(mine, folder, recipe, seed, step)
 
     return Training(
         recipe,
-        sampler(TRAINING, recipe.training.seed),
-        sampler(VALIDATION, VALIDATION_SEED),
+        partial(sampler, TRAINING, recipe.training.seed),
+        partial(sampler, VALIDATION, VALIDATION_SEED),
         options.output,
     )
 

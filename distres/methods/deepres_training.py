@@ -96,13 +96,17 @@ class Training:
     recipe
         What and how.
     training, validation
-        Where crops come from.
+        Make what crops come from, for a training that goes on from a step.
     folder
         For the checkpoint and the curve.
     """
 
     def __init__(
-        self, recipe: Recipe, training: Sampler, validation: Sampler, folder: Path
+        self,
+        recipe: Recipe,
+        training: Callable[[int], Sampler],
+        validation: Callable[[int], Sampler],
+        folder: Path,
     ) -> None:
         self.recipe, self.folder = recipe, folder
         self.network = seeded_network(recipe.network, recipe.training.seed)
@@ -113,7 +117,7 @@ class Training:
         self.curve: list[Validation] = []
         self.best: dict[str, torch.Tensor] = {}
         self.step = 0
-        self._sampler = training
+        self._sampler_from = training
         self._spent = 0.0
         self._held: list[Crops] = []
         self._validation = validation
@@ -132,10 +136,11 @@ class Training:
             Somebody asked to stop; the checkpoint holds all that was done.
         """
         plan, losses = self.recipe.training, []
+        sampler = self._sampler_from(self.step)
         clock = time.process_time()
         with Interrupt() as interrupt:
             while self.step < plan.steps:
-                losses.append(self._learn())
+                losses.append(self._learn(sampler.batch(plan.batch)))
                 self.step += 1
                 due = self.step % plan.validate_every == 0 or self.step == plan.steps
                 if due or interrupt.requested:
@@ -156,11 +161,10 @@ class Training:
         self.averaged.load_state_dict(self.best)
         return self.averaged
 
-    def _learn(self) -> float:
+    def _learn(self, crops: Crops) -> float:
         plan = self.recipe.training
         for group in self.optimizer.param_groups:
             group["lr"] = rate(plan, self.step)
-        crops = self._sampler.batch(plan.batch)
         mean, log_sigma = self.network.logarithms(torch.from_numpy(crops.density))
         label = torch.from_numpy(crops.label_angstrom).log()
         loss = loss_of(mean, log_sigma, label, torch.from_numpy(crops.weight))
@@ -194,8 +198,9 @@ class Training:
     def _residuals(self, network: DeepResNetwork) -> tuple[list[float], torch.Tensor, torch.Tensor]:
         """Return losses, errors of the logarithm, and those over their uncertainty."""
         wanted = self.recipe.training.validation_crops
-        while sum(len(crops.density) for crops in self._held) < wanted:
-            self._held.append(self._validation.batch(_AT_ONCE))
+        if not self._held:
+            sampler = self._validation(0)
+            self._held = [sampler.batch(_AT_ONCE) for _ in range(-(-wanted // _AT_ONCE))]
         losses, errors, scaled = [], [], []
         with torch.no_grad():
             for crops in self._held:

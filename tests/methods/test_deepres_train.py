@@ -10,8 +10,15 @@ from distres.errors import InputError, OutputExistsError, ResumeError, UsageErro
 from distres.io.deepres_weights import load_weights, model_card
 from distres.kernels.deepres import DeepResConfig, seeded_network
 from distres.kernels.deepres_synthesis import Augmentation
-from distres.methods.deepres_data import DataRecipe, make_piece, random_rotation, structure_files
+from distres.methods.deepres_data import (
+    DataRecipe,
+    PieceFile,
+    make_piece,
+    random_rotation,
+    structure_files,
+)
 from distres.methods.deepres_recipe import Recipe, TrainingRecipe, read_recipe, shipped_recipe
+from distres.methods.deepres_sampler import Sampler
 from distres.methods.deepres_train import TrainOptions, plan, train
 from distres.methods.deepres_training import Training, loss_of, rate
 
@@ -119,6 +126,16 @@ def test_resuming_goes_on_from_the_step_reached(structures, tmp_path):
     train(options(structures, tmp_path, resume=True))
     curve = json.loads((tmp_path / "curve.json").read_text())
     assert [entry["step"] for entry in curve] == [3, 6]
+
+
+def test_a_training_that_goes_on_sees_other_batches(trained):
+    pieces = [
+        PieceFile(**entry)
+        for entry in json.loads((trained / "pieces" / "pieces.json").read_text())["pieces"]
+    ]
+    batches = [Sampler(pieces, trained / "pieces", RECIPE, 0, part).batch(4) for part in (0, 0, 3)]
+    assert np.array_equal(batches[0].density, batches[1].density)
+    assert not np.array_equal(batches[0].label_angstrom, batches[2].label_angstrom)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_by_the_value_that_differs(structures, trained):
