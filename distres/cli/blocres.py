@@ -141,6 +141,13 @@ def blocres(
             help="Phases are random beyond this resolution, in angstrom.", rich_help_panel=_RELION
         ),
     ] = 25.0,
+    draws: Annotated[
+        int,
+        typer.Option(
+            help="Draws of random phases to average. RELION takes one, and its answer scatters.",
+            rich_help_panel=_RELION,
+        ),
+    ] = 1,
     cluster: shared.Cluster = "local",
     workers: shared.Workers = None,
     memory: shared.Memory = None,
@@ -196,6 +203,7 @@ def blocres(
             radius_angstrom=mask_radius,
             edge_angstrom=mask_edge,
             randomise_angstrom=randomise_at,
+            draws=draws,
             threshold=_only(threshold),
             device=device,
         )

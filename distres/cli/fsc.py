@@ -86,6 +86,14 @@ def fsc(
         float,
         typer.Option(help="Half angle of a cone in degrees.", rich_help_panel=_DIRECTIONS),
     ] = 17.0,
+    wiener: Annotated[
+        bool,
+        typer.Option(
+            "--wiener",
+            help="Also write the mean of the halves with each wave weighted by its 3D FSC.",
+            rich_help_panel=_DIRECTIONS,
+        ),
+    ] = False,
     as_json: shared.AsJson = False,
     cluster: shared.Cluster = "none",
     workers: shared.Workers = None,
@@ -110,14 +118,17 @@ def fsc(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
+    from distres.errors import UsageError
     from distres.methods.fsc import FscParameters
     from distres.methods.fsc_run import dry_run as plan
     from distres.methods.fsc_run import run_fsc
 
     start_logging(log_file)
     if directional:
-        _by_direction(context, half1, half2, threshold, cone, as_json)
+        _by_direction(context, half1, half2, threshold, cone, as_json, wiener=wiener)
         return
+    if wiener:
+        raise UsageError("--wiener weights waves by direction; give --directional too")
     chosen = FscParameters(
         thresholds=tuple(threshold or (0.143, 0.5)),
         randomise_from_angstrom=randomise_from,
@@ -143,6 +154,8 @@ def _by_direction(
     threshold: list[float] | None,
     cone: float,
     as_json: bool,
+    *,
+    wiener: bool,
 ) -> None:
     """Run the directional FSC and print what it found."""
     from distres.errors import UsageError
@@ -158,6 +171,7 @@ def _by_direction(
             threshold=threshold[0] if threshold else 0.143, half_angle_degrees=cone
         ),
         shared.run_options(context),
+        wiener=wiener,
         draw=lambda directory, stem, result: write_pictures(directory, stem, result, title=stem),
     )
     if as_json:

@@ -36,6 +36,7 @@ from distres.kernels.conical import (
 from distres.kernels.directions import SUBDIVISIONS, half_sphere, tilt_and_rotation
 from distres.kernels.shell_thresholds import first_crossing
 from distres.kernels.shells import Float, Shells, fsc_of_sums, shells_of
+from distres.methods.fsc_wiener import write_filtered
 from distres.methods.options import RunOptions
 from distres.methods.products import MethodRun
 from distres.methods.pyramid import ingest
@@ -277,6 +278,7 @@ def compute_directional(
     parameters: DirectionalParameters,
     options: RunOptions,
     *,
+    wiener: bool = False,
     draw: Draw | None = None,
 ) -> MethodRun:
     """Compute the FSC of two half maps by direction and write everything that comes of it.
@@ -289,6 +291,8 @@ def compute_directional(
         Choices of the method.
     options
         Mask, places and resources.
+    wiener
+        Also write the mean of the halves, each wave weighted by its 3D FSC.
     draw
         Writes pictures into a directory under a stem and returns them.
 
@@ -321,6 +325,18 @@ def compute_directional(
         files = write_tables(directory, maps.stem, result)
         files["fsc3d"] = directory / f"{maps.stem}_3dfsc.mrc"
         write_volume(files["fsc3d"], maps.half1.grid, result)
+        if wiener:
+            files["wiener"] = directory / f"{maps.stem}_wiener.mrc"
+            write_filtered(
+                sources,
+                result.over_cells,
+                maps.half1,
+                files["wiener"],
+                session.run,
+                session.executor,
+                cells=result.cones.cells,
+                bytes_per_voxel=BYTES_PER_VOXEL,
+            )
         if draw is not None:
             for path in draw(directory, maps.stem, result):
                 files[f"{path.stem.rsplit('_', 1)[-1]}_{path.suffix.lstrip('.')}"] = path

@@ -5,6 +5,7 @@ import warnings
 from distres.errors import TrustWarning
 from distres.io.volume import Volume, open_volume, require_same_grid
 from distres.methods.bring import bring_mask
+from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
 from distres.methods.monores_passes import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
@@ -88,6 +89,8 @@ def bring_inputs(
     one = ingest(maps.half1, run, "map" if single else "half1", executor, levels)
     two = None if single else ingest(maps.half2, run, "half2", executor, levels)
     mask = bring_mask(session, maps, one, two)
+    if not single:
+        judge_halves(session, maps, mask.source)
     unit = bring_unit(session, maps, mask, one, two)
     sphere = None
     if two is None and region is None and not parameters.compat:

@@ -6,6 +6,7 @@ its square; random phases need one transform of the whole, so a worker must hold
 """
 
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -24,9 +25,9 @@ from distres.methods.spheres_tiles import (
     FLAGS,
     LOCRES,
     NODES,
-    RANDOM,
     blend_tile,
     design_of,
+    random_path,
     random_tile,
     sphere_tile,
 )
@@ -34,6 +35,7 @@ from distres.methods.spheres_tiles import (
 RANDOM_BYTES_PER_VOXEL = 40.0
 SPHERE_BYTES_PER_VOXEL = 48.0
 BLEND_BYTES_PER_VOXEL = 80.0
+MOST_DRAWS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,9 @@ class SphereParameters:
         Corrected correlation.
     seed
         Of the phases.
+    draws
+        Draws of random phases whose correlations are averaged; the program takes one, by which
+        its answer scatters.
     device
         ``auto``, ``cpu`` or ``cuda``.
 
@@ -70,6 +75,7 @@ class SphereParameters:
     coarsest_angstrom: float = 50.0
     threshold: float = 0.143
     seed: int = 1
+    draws: int = 1
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -78,6 +84,8 @@ class SphereParameters:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 < self.threshold < 1:
             raise UsageError(f"a threshold lies between 0 and 1, not at {self.threshold}")
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise UsageError(f"{self.draws} draws of phases do not work; use 1 to {MOST_DRAWS}")
 
     def resolved(self, grid: Grid) -> dict[str, Any]:
         """Return what tile functions need, as JSON values.
@@ -104,6 +112,7 @@ class SphereParameters:
             "coarsest_angstrom": self.coarsest_angstrom,
             "threshold": self.threshold,
             "seed": self.seed,
+            "draws": self.draws,
             "device": self.device,
         }
         design = design_of(settings)
@@ -176,7 +185,10 @@ def run_spheres(
     masks = {} if mask is None else {"mask": mask}
     halves = {"half1": half1, "half2": half2}
     _randomise(halves, grid, run, executor, settings)
-    random = {"random1": output(run, RANDOM[0]), "random2": output(run, RANDOM[1])}
+    random = {
+        f"random{half}_{draw}": output(run, random_path(half, draw))
+        for half, draw in product((1, 2), range(1, settings["draws"] + 1))
+    }
     reach = design_of(settings).reach
     planning: dict[str, Any] = {
         "memory_bytes": executor.memory_bytes,
@@ -236,7 +248,10 @@ def _randomise(
 ) -> None:
     """Give both halves random phases in one task that holds the whole volume."""
     plan = TilePlan(shape=grid.shape, core=grid.shape, halo=(0, 0, 0))
-    needed = memory_needed(plan, bytes_per_voxel=RANDOM_BYTES_PER_VOXEL)
+    draws = range(1, settings["draws"] + 1)
+    # The maps of all draws are written together.
+    bytes_per_voxel = RANDOM_BYTES_PER_VOXEL + 8.0 * (len(draws) - 1)
+    needed = memory_needed(plan, bytes_per_voxel=bytes_per_voxel)
     memory = executor.memory_bytes or available_memory_bytes() // max(executor.workers, 1)
     if needed > memory:
         raise ClusterError(
@@ -249,8 +264,8 @@ def _randomise(
         plan=plan,
         function=random_tile,
         inputs=dict(halves),
-        outputs={path: OutputSpec() for path in RANDOM},
+        outputs={random_path(half, draw): OutputSpec() for half, draw in product((1, 2), draws)},
         parameters=settings,
-        bytes_per_voxel=RANDOM_BYTES_PER_VOXEL,
+        bytes_per_voxel=bytes_per_voxel,
     )
     run_job(job, run=run, executor=executor)

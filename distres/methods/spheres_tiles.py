@@ -21,12 +21,16 @@ from distres.kernels.softsphere import (
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import FLAG_NYQUIST, FLAG_OUTSIDE
 
-RANDOM = ("relion/random1", "relion/random2")
 NODES = "relion/nodes"
 LOCRES = "locres"
 FLAGS = "flags"
 
 Parameters = Mapping[str, Any]
+
+
+def random_path(half: int, draw: int) -> str:
+    """Return where a half with random phases lies in the run's store; both count from 1."""
+    return f"relion/random{half}/{draw}"
 
 
 def design_of(parameters: Parameters) -> SphereDesign:
@@ -41,21 +45,23 @@ def design_of(parameters: Parameters) -> SphereDesign:
 
 
 def random_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Give both halves, whole, random phases beyond a shell."""
+    """Give both halves, whole, random phases beyond a shell: one draw, or several."""
     design = design_of(parameters)
     shells = Shells(shape=design.shape, voxel_size_angstrom=(design.voxel_size_angstrom,) * 3)
     arrays = {}
-    for stream, (name, path) in enumerate(zip(("half1", "half2"), RANDOM, strict=True)):
+    for stream, name in enumerate(("half1", "half2")):
         block = torch.from_numpy(np.ascontiguousarray(inputs.block(name), dtype=np.float32))
         spectrum = rfftn(block)
-        randomise_phases(
-            spectrum.numpy(),
-            shells,
-            first_shell=parameters["first_random"],
-            seed=parameters["seed"],
-            stream=stream,
-        )
-        arrays[path] = irfftn(spectrum, design.shape).numpy()
+        # The next draw changes phases that the last left random: they stay as good as new.
+        for draw in range(parameters["draws"]):
+            randomise_phases(
+                spectrum.numpy(),
+                shells,
+                first_shell=parameters["first_random"],
+                seed=parameters["seed"] + draw,
+                stream=stream,
+            )
+            arrays[random_path(stream + 1, draw + 1)] = irfftn(spectrum, design.shape).numpy()
     return TileResult(arrays=arrays)
 
 
@@ -65,11 +71,12 @@ def sphere_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     Parameters
     ----------
     inputs
-        ``half1``, ``half2``, ``random1``, ``random2``; perhaps ``mask``: spheres that reach no
-        voxel of it are left out.
+        ``half1``, ``half2``, ``random1_1``, ``random2_1`` and further draws; perhaps ``mask``:
+        spheres that reach no voxel of it are left out.
     parameters
         ``shape`` (z, y, x), ``voxel_angstrom``, ``radius_angstrom``, ``edge_angstrom``,
-        ``step_vox``, ``first_random``, ``coarsest_angstrom``, ``threshold``, ``device``.
+        ``step_vox``, ``first_random``, ``draws``, ``coarsest_angstrom``, ``threshold``,
+        ``device``.
     """
     tile, step = inputs.tile, parameters["step_vox"]
     design = design_of(parameters)
@@ -80,12 +87,17 @@ def sphere_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         return TileResult(arrays={NODES: nodes}, row={"spheres": np.int64(0)})
     starts = places * step
     device = pick_device(parameters["device"])
-    blocks = [
-        torch.from_numpy(np.pad(inputs.block(name).astype(np.float32), tile.missing)).to(device)
-        for name in ("half1", "half2", "random1", "random2")
-    ]
-    masked = sphere_fsc(blocks[0], blocks[1], design, starts)
-    randomised = sphere_fsc(blocks[2], blocks[3], design, starts)
+
+    def fsc(*names: str) -> npt.NDArray[np.float32]:
+        first, second = (
+            torch.from_numpy(np.pad(inputs.block(name).astype(np.float32), tile.missing)).to(device)
+            for name in names
+        )
+        return sphere_fsc(first, second, design, starts)
+
+    draws = range(1, parameters["draws"] + 1)
+    masked = fsc("half1", "half2")
+    randomised = np.mean([fsc(f"random1_{draw}", f"random2_{draw}") for draw in draws], axis=0)
     curves = corrected_curves(masked, randomised, parameters["first_random"])
     shell = last_shell_above(curves, parameters["threshold"])
     with np.errstate(divide="ignore"):

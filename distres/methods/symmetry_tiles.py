@@ -1,14 +1,15 @@
 """Tile functions of symmetry: which voxels are solved, and the answers of all others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import map_coordinates, maximum_filter
 
-from distres.engine.jobs import Array, Source, TileInputs, TileResult
+from distres.engine.jobs import Array, TileInputs, TileResult
 from distres.engine.tiles import Region, Tile
 from distres.kernels.masks import block_max
 from distres.kernels.symmetry import AsymmetricUnit, operators
@@ -151,7 +152,8 @@ def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
     cells = np.asarray(inputs.sources["occupancy"].read((slice(None),) * 3)) > 0
     # A place lies among voxels of its own cell and of the next.
     cells = maximum_filter(cells, 3)
-    mask = _held(inputs, "mask")
+    whole = inputs.tile.core_shape == frame.shape
+    held = (inputs.core("mask") > 0).astype(np.float32) if whole else None
     for operator in operators(frame.unit.setting):
         left = np.flatnonzero(~found)
         places = frame.places(points[left], operator)
@@ -162,27 +164,13 @@ def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
         if not len(left):
             continue
         region, at = _around(places, frame.shape)
-        known = (np.asarray(mask.read(region)) > 0).astype(np.float32)
+        known = (
+            held[region]
+            if held is not None
+            else (np.asarray(inputs.sources["mask"].read(region)) > 0).astype(np.float32)
+        )
         found[left] = map_coordinates(known, at, order=1, mode="nearest") > 0
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A source read once."""
-
-    values: Array
-
-    def read(self, region: tuple[slice, ...]) -> Array:
-        return self.values[region]
-
-
-def _held(inputs: TileInputs, name: str) -> Source | _Held:
-    """Return a source to read parts of: from memory where the tile is the whole volume."""
-    source = inputs.sources[name]
-    if inputs.tile.core_shape != tuple(source.shape[-3:]):
-        return source
-    return _Held(np.asarray(source.read(tuple(slice(0, n) for n in source.shape))))
 
 
 def expand_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
@@ -206,16 +194,30 @@ def expand_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
     voxels = np.argwhere(inside)
     points = frame.points(voxels + [s.start for s in tile.core])
-    solved, marked = _held(inputs, "locres"), _held(inputs, "flags")
-    for mine, places in frame.mates(points):
+    for mine, places in _together(frame.mates(points), frame.shape, tile):
         region, at = _around(places, frame.shape)
         every = (slice(0, lead), *region)
-        resolution, bits = np.asarray(solved.read(every)), np.asarray(marked.read(every))
+        resolution = np.asarray(inputs.sources["locres"].read(every))
+        bits = np.asarray(inputs.sources["flags"].read(every))
         here = tuple(voxels[mine].T)
         for index in range(lead):
             values, marks = _sample(resolution[index], bits[index], at)
             locres[(index, *here)], flags[(index, *here)] = values, marks
     return TileResult(arrays={LOCRES: locres, FLAGS: flags})
+
+
+def _together(
+    groups: Iterable[tuple[npt.NDArray[np.intp], Float]], shape: tuple[int, ...], tile: Tile
+) -> Iterable[tuple[npt.NDArray[np.intp], Float]]:
+    """Join groups of places where all of them lie in a region no larger than the tile."""
+    found = list(groups)
+    if len(found) < 2:
+        return found
+    every = np.concatenate([places for _, places in found])
+    region, _ = _around(every, shape)
+    if prod(s.stop - s.start for s in region) > prod(tile.core_shape):
+        return found
+    return [(np.concatenate([mine for mine, _ in found]), every)]
 
 
 def _around(places: Float, shape: tuple[int, ...]) -> tuple[Region, Float]:

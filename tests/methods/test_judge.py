@@ -9,6 +9,10 @@ import pytest
 from distres.errors import InputError
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
+from distres.methods.localfsc_plan import LocalFscParameters
+from distres.methods.localfsc_run import compute_localfsc
+from distres.methods.monores_plan import MonoResParameters
+from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
 from distres.methods.resmap import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
@@ -26,6 +30,12 @@ METHODS = {
             sampling_angstrom=12.0, radius_angstrom=5.0, edge_angstrom=3.0, device="cpu"
         ),
         options,
+    ),
+    "localfsc": lambda pair, options: compute_localfsc(
+        *pair, LocalFscParameters(device="cpu"), options
+    ),
+    "monores": lambda pair, options: compute_monores(
+        *pair, MonoResParameters(step_angstrom=3.0, device="cpu"), options
     ),
     "resmap": lambda pair, options: compute_resmap(
         *pair,

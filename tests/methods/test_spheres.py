@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import dataclass
+from itertools import combinations
 
 import mrcfile
 import numpy as np
@@ -93,6 +94,51 @@ def test_defaults_follow_the_sampling():
     grid = Grid(shape=(128, 128, 128), voxel_size_angstrom=(1.2, 1.2, 1.2))
     found = SphereParameters().resolved(grid)
     assert (found["radius_angstrom"], found["edge_angstrom"], found["step_vox"]) == (12.5, 25.0, 21)
+
+
+def test_averaging_draws_of_phases_steadies_the_answer(tmp_path):
+    """Two runs that draw other phases differ less the more draws each averages."""
+    pair = halves(48, seed=2)
+    differ = []
+    for draws in (1, 6):
+        maps = [
+            compute(tmp_path / f"{draws}{seed}", pair, draws=draws, seed=seed)[0]
+            for seed in (10, 20)
+        ]
+        differ.append(np.nanmean(np.log(maps[0] / maps[1]) ** 2))
+    # A sixth of the variance, were answers not whole shells; these fluctuate by half.
+    assert 0 < differ[1] < 0.5 * differ[0]
+
+
+@pytest.mark.parametrize("draws", [0, 33])
+def test_a_senseless_number_of_draws_is_refused(draws):
+    with pytest.raises(UsageError, match="draws of phases"):
+        SphereParameters(draws=draws)
+
+
+@pytest.mark.slow
+def test_relion_is_a_draw_like_ours(tmp_path, shared):
+    """RELION's answer is one draw of phases: it lies among ours, though no two draws agree."""
+
+    def read(name):
+        with gzip.open(shared / "oracles" / "blob128" / f"{name}.mrc.gz") as stream:
+            return np.array(mrcfile.mrcinterpreter.MrcInterpreter(stream).data, np.float32)
+
+    pair, oracle, mask = [read("half1"), read("half2")], read("relion_locres"), read("mask")
+    # A slab through all four quadrants: enough voxels, and a third of the spheres.
+    mask[:61], mask[67:] = 0, 0
+    given = {"mask": mask, "sampling_angstrom": 10.0, "radius_angstrom": 10.0}
+    given |= {"edge_angstrom": 5.0}
+    ours = [compute(tmp_path / str(s), pair, seed=s, **given)[0][mask > 0] for s in range(1, 5)]
+    theirs = oracle[mask > 0]
+    low, high = np.min(ours, axis=0), np.max(ours, axis=0)
+    # The fifth of five draws alike is an extreme in two voxels of five, but seldom by far.
+    within = (theirs >= 0.97 * low) & (theirs <= 1.03 * high)
+    assert within.mean() > 0.95
+    alike = [np.mean(np.abs(a / b - 1) < 0.03) for a, b in combinations(ours, 2)]
+    agree = np.mean([np.mean(np.abs(m / theirs - 1) < 0.03) for m in ours])
+    # Ours agree with RELION's draw as with one another: within the spread between pairs of draws.
+    assert min(alike) < agree < max(alike) + 0.03
 
 
 @pytest.mark.slow
