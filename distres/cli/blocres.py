@@ -72,7 +72,7 @@ def blocres(
         Window,
         typer.Option(
             help="Fade of a box: hann along every axis, or sphere, of the distance from its centre "
-            "(some three times slower).",
+            "(up to twice as slow).",
             rich_help_panel=_PANEL,
         ),
     ] = Window.hann,

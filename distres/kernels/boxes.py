@@ -7,7 +7,7 @@ Only frequencies that are used are computed, padding costs nothing before the tr
 in one column of the grid share the products along x and y.
 
 A window that is no product of three, as a soft sphere, is laid on each box first: then nothing is
-shared, and a box takes some three times as long.
+shared, and a box takes up to twice as long.
 
 No complex numbers are needed for shell sums: added over the signs of kz, ky, kx, ``F1 conj(F2)``
 is the sum over the eight products cosine/sine of ``T1 T2``.

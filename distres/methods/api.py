@@ -29,6 +29,7 @@ def localfsc(
     resolution_range: tuple[float, float] | None = None,
     pixel_size: float | None = None,
     filtered: bool = False,
+    symmetry: str = "C1",
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -53,6 +54,8 @@ def localfsc(
         Voxel size in angstrom that replaces what the inputs say; arrays need it.
     filtered
         Also return ``filtered``: the mean of the halves, low-passed at the local resolution.
+    symmetry
+        Point group of the particle, for instance ``"D7"`` or ``"I"``: one unit is solved.
     output
         Run directory to keep. Without it the result is read into memory and nothing is kept.
     client
@@ -89,6 +92,7 @@ def localfsc(
             pixel_size_angstrom=pixel_size,
             client=client,
             memory_bytes=parse_memory(memory) if memory else None,
+            symmetry=symmetry,
             resume=resume,
             overwrite=overwrite,
         )

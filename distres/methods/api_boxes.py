@@ -25,6 +25,7 @@ def blocres(
     *,
     thresholds: tuple[float, ...] = (0.5, 0.143),
     pixel_size: float | None = None,
+    symmetry: str = "C1",
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -46,7 +47,7 @@ def blocres(
     """
     chosen = BlocresParameters(thresholds=thresholds, **parameters)
     with run_directory(output) as directory:
-        options = _options(directory, mask, pixel_size, client, memory, resume, overwrite)
+        options = _options(directory, mask, pixel_size, symmetry, client, memory, resume, overwrite)
         return compute_blocres(half1, half2, chosen, options).dataset(load=output is None)
 
 
@@ -56,6 +57,7 @@ def relion_locres(
     mask: VolumeLike | None = None,
     *,
     pixel_size: float | None = None,
+    symmetry: str = "C1",
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -77,7 +79,7 @@ def relion_locres(
     """
     chosen = SphereParameters(**parameters)
     with run_directory(output) as directory:
-        options = _options(directory, mask, pixel_size, client, memory, resume, overwrite)
+        options = _options(directory, mask, pixel_size, symmetry, client, memory, resume, overwrite)
         return compute_spheres(half1, half2, chosen, options).dataset(load=output is None)
 
 
@@ -88,6 +90,7 @@ def resmap(
     *,
     single: bool = False,
     pixel_size: float | None = None,
+    symmetry: str = "C1",
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -111,7 +114,7 @@ def resmap(
     """
     chosen = ResmapParameters(**parameters)
     with run_directory(output) as directory:
-        options = _options(directory, mask, pixel_size, client, memory, resume, overwrite)
+        options = _options(directory, mask, pixel_size, symmetry, client, memory, resume, overwrite)
         done = compute_resmap(half1, half2, chosen, options, single=single)
         return done.dataset(load=output is None)
 
@@ -120,6 +123,7 @@ def _options(
     directory: Path,
     mask: VolumeLike | None,
     pixel_size: float | None,
+    symmetry: str,
     client: Any,  # noqa: ANN401 - Dask ships no types
     memory: str | None,
     resume: bool,
@@ -129,6 +133,7 @@ def _options(
         output=directory,
         mask=mask,
         pixel_size_angstrom=pixel_size,
+        symmetry=symmetry,
         client=client,
         memory_bytes=parse_memory(memory) if memory else None,
         resume=resume,

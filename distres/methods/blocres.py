@@ -55,7 +55,7 @@ class BlocresParameters:
         takes six times the global resolution when neither is given.
     window
         ``hann`` along every axis, or ``sphere``: the same of the distance from the centre, which
-        weighs all directions alike at some three times the time.
+        weighs all directions alike and takes up to twice as long.
     padding
         Zeros added to the box before the transform, in units of the box.
     step_vox

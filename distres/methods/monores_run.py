@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from distres.errors import UsageError
 from distres.io.volume import VolumeLike
 from distres.methods.monores import MonoResResult, run_monores
 from distres.methods.monores_inputs import bring_inputs, levels_needed, mode_of, open_region
@@ -53,8 +52,8 @@ def compute_monores(
     maps = open_maps(first, second, options, single=single)
     levels = levels_needed(maps, parameters, options)
     region = open_region(maps, parameters, options)
-    if parameters.compat and options.point_group != ("C1",):
-        raise UsageError("--compat xmipp computes whole volumes; leave out --symmetry")
+    if parameters.compat:
+        options.require_whole("--compat xmipp")
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         inputs, unit = bring_inputs(session, maps, region, parameters, levels)
         result = run_monores(

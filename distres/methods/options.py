@@ -98,10 +98,10 @@ class RunOptions:
             raise UsageError(f"{self.workers} workers cannot compute anything; use 1 or more")
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device '{self.device}' is unknown; use auto, cpu or cuda")
-        if self.point_group != ("C1",) and self.dry_run:
-            raise UsageError(
-                "--dry-run plans whole volumes; leave out --symmetry, which asks for a part of that"
-            )
+        if self.dry_run:
+            self.require_whole("--dry-run")
+        else:
+            settings_of(self.symmetry)
 
     @property
     def point_group(self) -> tuple[str, ...]:
@@ -113,3 +113,14 @@ class RunOptions:
             It is no point group.
         """
         return settings_of(self.symmetry)
+
+    def require_whole(self, what: str) -> None:
+        """Refuse a symmetry where something works on whole volumes only.
+
+        Raises
+        ------
+        UsageError
+            A symmetry was given; the message names `what`.
+        """
+        if self.point_group != ("C1",):
+            raise UsageError(f"{what} works on whole volumes; leave out --symmetry")

@@ -51,7 +51,10 @@ def compute_radial(
         The inputs cannot be used, see `open_half_maps`.
     OutputExistsError
         The directory holds a run.
+    UsageError
+        A symmetry was given: a shell is whole.
     """
+    options.require_whole("--shell")
     maps = open_half_maps(half1, half2, options)
     grid = maps.half1.grid
     wanted = 1 + max(band.level for band in parameters.bands(grid, MOST_LEVELS))

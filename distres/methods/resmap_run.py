@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 
-from distres.errors import UsageError
 from distres.io.volume import VolumeLike
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
@@ -49,8 +48,8 @@ def compute_resmap(
     maps = open_maps(half1, half2, options, single=single)
     grid = maps.half1.grid
     parameters.wavelengths(grid)
-    if parameters.compat and options.point_group != ("C1",):
-        raise UsageError("--compat resmap tests whole volumes; leave out --symmetry")
+    if parameters.compat:
+        options.require_whole("--compat resmap")
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         if not isinstance(maps, Map):
             judge_halves(session, maps)

@@ -21,6 +21,8 @@ from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_NYQUIST, FLAG_OUTSIDE
+from distres.methods.radial import RadialParameters
+from distres.methods.radial_run import compute_radial
 from distres.methods.resmap import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
@@ -166,6 +168,17 @@ def test_published_forms_need_whole_volumes(particle, tmp_path, name):
 def test_a_dry_run_refuses_a_symmetry():
     with pytest.raises(UsageError, match="leave out --symmetry"):
         RunOptions(dry_run=True, symmetry="I1")
+
+
+def test_what_is_no_point_group_is_refused_at_once():
+    with pytest.raises(UsageError, match="no point group"):
+        RunOptions(symmetry="X9")
+
+
+def test_shells_refuse_a_symmetry(particle, tmp_path):
+    options = RunOptions(output=tmp_path / "run", pixel_size_angstrom=1.0, symmetry="D2")
+    with pytest.raises(UsageError, match="leave out --symmetry"):
+        compute_radial(*particle[0], RadialParameters(thickness_angstrom=6.0), options)
 
 
 class Held:
