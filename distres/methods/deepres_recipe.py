@@ -1,10 +1,10 @@
 """The TOML file that says how a DeepRes model is trained."""
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from distres.errors import InputError, UsageError
 from distres.kernels.deepres import MARGIN, WINDOW_VOX, DeepResConfig
@@ -125,14 +125,44 @@ def read_recipe(path: Path) -> Recipe:
         values = table.get(section, {})
         if not isinstance(values, dict):
             raise UsageError(f"'{section}' of {path} must be a section, not {values!r}")
-        known = {entry.name for entry in fields(kind)}
-        _refuse_unknown(path, f"values in [{section}]", set(values), known)
-        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        try:
-            made[section] = kind(**arguments)
-        except TypeError as error:
-            raise UsageError(f"[{section}] of {path} is not complete: {error}") from error
+        made[section] = kind(**_arguments(path, section, values, kind))
     return Recipe(**made)
+
+
+def _arguments(path: Path, section: str, values: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Check names and types of a section's values."""
+    hints = get_type_hints(kind)
+    _refuse_unknown(path, f"values in [{section}]", set(values), set(hints))
+    required = {entry.name for entry in fields(kind) if entry.default is MISSING}
+    missing = sorted(required - set(values))
+    if missing:
+        raise UsageError(f"[{section}] of {path} lacks {', '.join(missing)}; add it")
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise UsageError(
+                f"{name} in [{section}] of {path} must be {_WORDS[_element(hints[name])]}, "
+                f"not {value!r}"
+            )
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+_WORDS = {int: "whole numbers", float: "numbers", str: "text"}
+
+
+def _element(hint: Any) -> type:  # noqa: ANN401
+    """Return what a value, or each of its parts, must be."""
+    return get_args(hint)[0] if get_origin(hint) is tuple else hint
+
+
+def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    listed = get_origin(hint) is tuple
+    if listed and not isinstance(value, list):
+        return False
+    if listed and Ellipsis not in get_args(hint) and len(value) != len(get_args(hint)):
+        return False
+    wanted = int | float if _element(hint) is float else _element(hint)
+    parts = value if listed else [value]
+    return all(isinstance(part, wanted) and not isinstance(part, bool) for part in parts)
 
 
 def _refuse_unknown(path: Path, what: str, given: set[str], known: set[str]) -> None:

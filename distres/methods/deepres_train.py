@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from distres.engine.progress import format_seconds
-from distres.errors import OutputExistsError, UsageError
+from distres.errors import OutputExistsError, ResumeError, UsageError
 from distres.io.deepres_weights import SHIPPED, load_model, load_weights, save_weights
 from distres.kernels.deepres import DeepResNetwork
 from distres.methods.deepres_data import (
@@ -67,8 +67,9 @@ def plan(options: TrainOptions) -> dict[str, Any]:
 
     Raises
     ------
-    InputError, UsageError, OutputExistsError
-        Structures or a split are missing, or another training lies in the output folder.
+    InputError, UsageError, OutputExistsError, ResumeError
+        Structures or a split are missing, or the output folder holds another training, or
+        none to go on with.
     """
     files = structure_files(options.structures)
     data = options.recipe.data
@@ -85,6 +86,10 @@ def plan(options: TrainOptions) -> dict[str, Any]:
         raise OutputExistsError(
             f"{options.output} holds a training; give --resume to go on, --overwrite to begin "
             "again, or another --output"
+        )
+    if options.resume and not (options.output / CHECKPOINT).exists():
+        raise ResumeError(
+            f"{options.output} holds no {CHECKPOINT} to go on from; leave --resume away to begin"
         )
     missing = sorted(set(data.validation) - set(files))
     if missing:

@@ -258,11 +258,9 @@ class Training:
         Raises
         ------
         ResumeError
-            There is none, or it belongs to another recipe.
+            It belongs to another recipe.
         """
         path = self.folder / CHECKPOINT
-        if not path.exists():
-            raise ResumeError(f"{self.folder} holds no {CHECKPOINT}; leave --resume away to begin")
         state = torch.load(path, weights_only=True)
         differing = _differences(state["recipe"], self.recipe.as_dict())
         if differing:

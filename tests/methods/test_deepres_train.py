@@ -226,6 +226,28 @@ def test_a_recipe_with_an_unknown_value_is_refused_by_name(tmp_path):
         read_recipe(tmp_path / "mine.toml")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("steps = ", "# steps = ", r"\[training\] of .* lacks steps"),
+        ("cube_angstrom = ", 'cube_angstrom = "wide" # ', "must be numbers, not 'wide'"),
+        ("range_angstrom = ", "range_angstrom = [2.5] # ", "must be numbers, not \\[2.5\\]"),
+        ("batch = ", "batch = 3.5 # ", "batch in .* must be whole numbers, not 3.5"),
+        ("seed = ", "seed = true # ", "must be whole numbers, not True"),
+    ],
+)
+def test_a_recipe_with_a_wrong_value_is_refused_by_name(tmp_path, old, new, message):
+    text = shipped_recipe("A").read_text().replace("\n" + old, "\n" + new)
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_recipe(tmp_path / "mine.toml")
+
+
+def test_resuming_nothing_is_refused(structures, tmp_path):
+    with pytest.raises(ResumeError, match=r"holds no checkpoint\.pt to go on from"):
+        plan(options(structures, tmp_path, resume=True))
+
+
 def test_margins_too_narrow_for_the_crops_are_refused():
     with pytest.raises(UsageError, match=r"margin_angstrom of at least 10\.5, not 9"):
         replace(RECIPE, data=replace(RECIPE.data, margin_angstrom=9.0))
