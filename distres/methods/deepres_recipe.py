@@ -151,7 +151,8 @@ _WORDS = {int: "whole numbers", float: "numbers", str: "text"}
 
 def _element(hint: Any) -> type:  # noqa: ANN401
     """Return what a value, or each of its parts, must be."""
-    return get_args(hint)[0] if get_origin(hint) is tuple else hint
+    element: type = get_args(hint)[0] if get_origin(hint) is tuple else hint
+    return element
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
