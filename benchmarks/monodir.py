@@ -1,12 +1,13 @@
 """The experiments of the MonoDir paper on phantoms, and what MonoDir costs.
 
 Usage: python benchmarks/monodir.py [--folder DIR] [--directions 81] [--edge 128] [--pictures DIR]
+           [--only CASE ...]
        python benchmarks/monodir.py --cost HALF1 HALF2 MASK
 
 A ball of random atoms is averaged over many copies. Each copy is turned by a random vector whose
 three components have the angular error as standard deviation, and shifted alike by the shift error;
 both halves have copies of their own and white noise. A missing cone is cut out of signal and noise
-alike, as particles that were never seen leave it.
+alike, as particles that were never seen leave it. Runs in the folder are not computed again.
 
 --cost runs one pair of 128^3 voxels and tells MonoRes, which runs beside it, from MonoDir.
 """
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep phantoms and runs here")
     parser.add_argument("--directions", default="81")
     parser.add_argument("--edge", type=int, default=128)
+    parser.add_argument("--only", nargs="+", choices=CASES, help="these cases")
     parser.add_argument("--pictures", type=Path, help="write the pictures of the docs here")
     parser.add_argument("--cost", nargs=3, type=Path, metavar=("HALF1", "HALF2", "MASK"))
     options = parser.parse_args()
@@ -55,11 +57,15 @@ def main() -> None:
     if options.cost:
         cost(folder, options.cost)
         return
-    rows, runs = [], {}
+    runs: dict[str, Path] = {}
     for name, errors in CASES.items():
+        if options.only and name not in options.only:
+            continue
         place = folder / name.replace(" ", "_")
         phantom(place, options.edge, **errors)
         runs[name] = place / "run"
+        if (runs[name] / "run.json").exists():
+            continue
         measure(
             distres(
                 *("monodir", place / "half1.mrc", place / "half2.mrc", "-m", place / "mask.mrc"),
@@ -67,10 +73,12 @@ def main() -> None:
                 *("--directions", options.directions),
             )
         )
-        rows.append((name, *summary(runs[name])))
-        print(table(rows[-1:], HEADS), flush=True)
+        print(f"{name}: done", flush=True)
+    rows = [(name, *summary(run)) for name, run in runs.items()]
     print("\nMedians in angstrom; slopes in angstrom of resolution per angstrom of radius.\n")
     print(table(rows, HEADS))
+    if options.only:
+        return
     print(f"\n{preferred(runs)}")
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
