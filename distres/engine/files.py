@@ -1,7 +1,13 @@
 """Small files that survive a crash: written beside, synced, renamed."""
 
 import os
+import re
 from pathlib import Path
+
+
+def folder_name(job: str) -> str:
+    """Name the folder of a job: never a path of its own."""
+    return re.sub(r"[^\w.=+-]", "_", job)
 
 
 def write_durably(path: Path, data: bytes) -> None:

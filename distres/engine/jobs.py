@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from distres.engine.files import folder_name
 from distres.engine.tiles import Region, Tile, TilePlan
+from distres.errors import ClusterError
+from distres.io.damage import readable
 from distres.io.stores import StoreLike, address_of, as_store
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -52,7 +55,13 @@ class ZarrSource:
         """Read the voxels of `region`; leading axes that it does not name are read whole."""
         array = zarr.open_array(as_store(self.store), path=self.path, mode="r")
         lead = (slice(None),) * (len(self.shape) - len(region))
-        return np.asarray(array[lead + region])
+        remedy = "take it from a copy, or compute it again"
+        if job := array.attrs.get("job"):
+            ledger = f"ledger/{folder_name(str(job))}"
+            remedy = f"remove {ledger} of that run and go on with --resume: it is made again"
+        what = f"{self.path} in {self.store}"
+        with readable(what, region, remedy=remedy, error=ClusterError):
+            return np.asarray(array[lead + region])
 
     def identity(self) -> dict[str, Json]:
         """Say place and shape, and for a run's own arrays the fingerprint of what filled them."""

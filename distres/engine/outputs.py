@@ -4,11 +4,12 @@ from math import log, prod
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from distres.engine.jobs import Array, OutputSpec, TileJob
 from distres.engine.tiles import Tile
+from distres.engine.torn import remove_shards
 from distres.errors import ClusterError, ResumeError, UsageError
+from distres.io.damage import CHECKED
 from distres.io.stores import StoreLike
 
 CHUNK_EDGE = 64
@@ -81,7 +82,7 @@ def open_output(store: StoreLike, path: str, spec: OutputSpec, job: TileJob, mad
             shards=shards,
             dtype=spec.dtype,
             fill_value=_fill_value(spec),
-            compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
+            compressors=CHECKED,
             attributes={"made_by": made_by, "job": job.name},
         )
         return
@@ -124,5 +125,11 @@ def write_part(store: StoreLike, path: str, spec: OutputSpec, tile: Tile, values
     if not np.can_cast(values.dtype, dtype, "same_kind"):
         raise ClusterError(f"output {path}: the tile gave {values.dtype}, which is no {dtype}")
     array = zarr.open_array(store, path=path, mode="r+")
-    array[(..., *region)] = values.astype(dtype, copy=False)
+    part = values.astype(dtype, copy=False)
+    try:
+        array[(..., *region)] = part
+    except (ValueError, RuntimeError):
+        # Zarr reads the shard that lies there, and it is damaged; all of it is this tile's own.
+        remove_shards(array, region)
+        array[(..., *region)] = part
     return int(prod(wanted)) * dtype.itemsize

@@ -11,7 +11,7 @@ from typing import Any
 import zarr
 
 from distres.engine import elsewhere, lock
-from distres.engine.files import write_durably
+from distres.engine.files import folder_name, write_durably
 from distres.errors import DistresError, InputError, OutputExistsError, ResumeError, UsageError
 from distres.io.stores import StoreLike
 
@@ -134,7 +134,7 @@ class Run:
 
     def ledger_directory(self, job: str) -> Path:
         """Folder of one job's ledger."""
-        return self.directory / "ledger" / re.sub(r"[^\w.=+-]", "_", job)
+        return self.directory / "ledger" / folder_name(job)
 
     def remembered(self, what: str) -> dict[str, Any]:
         """Return what `remember` has kept under a heading."""

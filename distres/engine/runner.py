@@ -23,6 +23,7 @@ from distres.engine.run import Run
 from distres.engine.tables import JobStats, Table
 from distres.engine.tasks import Failure, Outcome, TileTask
 from distres.engine.tiles import Tile
+from distres.engine.torn import hollow_tiles
 from distres.engine.watchdog import Watchdog
 from distres.errors import ClusterError, RunInterrupted, TileError, UsageError
 
@@ -60,7 +61,14 @@ def run_job(job: TileJob, *, run: Run, executor: Executor) -> Table:
     for path, spec in job.outputs.items():
         open_output(run.store, path, spec, job, made_by)
     wanted = sorted(set(job.todo))
-    todo = [index for index in wanted if index not in ledger.done]
+    hollow = hollow_tiles(run.store, job) & ledger.done if ledger.done else set()
+    if hollow:
+        logger.warning(
+            "%s: %d tiles were written when the machine failed; they are computed again",
+            job.name,
+            len(hollow),
+        )
+    todo = [index for index in wanted if index not in ledger.done or index in hollow]
     if len(todo) < len(wanted):
         done = len(wanted) - len(todo)
         logger.info("%s: %d of %d tiles are done already", job.name, done, len(wanted))

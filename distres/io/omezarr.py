@@ -15,6 +15,7 @@ import zarr
 from zarr.errors import BaseZarrError
 
 from distres.errors import InputError, TrustWarning
+from distres.io.damage import readable
 from distres.io.grid import Float3, Grid, Region, Shape3
 from distres.io.mrc import MrcHeader
 from distres.io.stores import as_store
@@ -151,7 +152,9 @@ class OmeZarrVolume:
         """Read a region as float32 (z, y, x)."""
         array = zarr.open_array(as_store(self.store), path=self.levels[self.level].path, mode="r")
         lead = (0,) * (array.ndim - 3)
-        return np.ascontiguousarray(array[lead + tuple(region)], dtype=np.float32)
+        remedy = "take it from a copy, or convert the source again"
+        with readable(self.path, region, remedy=remedy, error=InputError):
+            return np.ascontiguousarray(array[lead + tuple(region)], dtype=np.float32)
 
     def slabs(self, thickness: int) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:
         """Read everything once along z."""

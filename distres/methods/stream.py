@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec
 
 from distres.engine.fingerprint import digest
 from distres.engine.tables import Table
 from distres.engine.tiles import Region
 from distres.errors import ResumeError
+from distres.io.damage import CHECKED
 from distres.io.stores import StoreLike
 from distres.io.volume import Volume
 
@@ -71,7 +71,7 @@ def open_streamed(store: StoreLike, path: str, volume: Volume, fingerprint: str)
         shards=tuple(shards),
         dtype="float32",
         fill_value=float("nan"),
-        compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
+        compressors=CHECKED,
         attributes={"made_by": fingerprint},
     )
 

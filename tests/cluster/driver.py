@@ -26,6 +26,7 @@ SHAPE = (36, 36, 36)
 def work(inputs, parameters):
     """Scale a core, take some time, and note the call in a folder."""
     index = inputs.tile.index
+    Path(parameters["calls"]).with_name("begun").touch()
     time.sleep(parameters["seconds"] * (1 + (index * 7) % 5) / 3)
     while Path(parameters["calls"]).with_name("hold").exists():
         time.sleep(0.05)
