@@ -50,7 +50,8 @@ def describe_job(job: TileJob) -> dict[str, Any]:
     description = {
         "inputs": {name: source.identity() for name, source in job.inputs.items()},
         "parameters": dict(job.parameters),
-        "plan": {"shape": job.plan.shape, "core": job.plan.core, "halo": job.plan.halo},
+        "plan": {"shape": job.plan.shape, "core": job.plan.core, "halo": job.plan.halo}
+        | _window(job),
         "outputs": {path: asdict(spec) for path, spec in job.outputs.items()},
         "tiles": "all"
         if job.tiles is None
@@ -61,6 +62,12 @@ def describe_job(job: TileJob) -> dict[str, Any]:
     }
     result: dict[str, Any] = canonical(description)
     return result
+
+
+def _window(job: TileJob) -> dict[str, Any]:
+    if job.plan.window is None:
+        return {}
+    return {"window": [[part.start, part.stop] for part in job.plan.window]}
 
 
 def _flat(value: object, name: str = "") -> dict[str, object]:

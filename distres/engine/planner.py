@@ -1,6 +1,7 @@
 """Choose the tile: the largest that fits the memory and still feeds all workers."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, lcm, prod
 
@@ -9,7 +10,7 @@ from scipy.fft import next_fast_len
 from distres.engine.fingerprint import digest
 from distres.engine.process import PROCESS_BYTES, available_memory_bytes
 from distres.engine.run import Run
-from distres.engine.tiles import Shape3, TilePlan
+from distres.engine.tiles import Region, Shape3, TilePlan
 from distres.errors import ClusterError, UsageError
 
 # Volumes up to this many voxels are one tile if memory allows, whatever the workers: seconds of
@@ -25,6 +26,33 @@ STEP = 8
 MANY = 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Focus:
+    """A small part of a volume that tiles are planned around.
+
+    Attributes
+    ----------
+    window
+        Box that holds all voxels wanted; it may reach past the volume.
+    count
+        Says how many tiles of a plan have a voxel wanted: only these are computed.
+    """
+
+    window: Region
+    count: Callable[[TilePlan], int]
+
+    def aligned(self, shape: Shape3, multiple: int) -> Region:
+        """Return the window inside a volume, its ends on multiples or on the volume's faces."""
+        z, y, x = (
+            slice(
+                max(part.start, 0) // multiple * multiple,
+                min(-(-part.stop // multiple) * multiple, n),
+            )
+            for part, n in zip(self.window, shape, strict=True)
+        )
+        return z, y, x
+
+
 def plan_tiles(
     shape: Shape3,
     *,
@@ -36,7 +64,7 @@ def plan_tiles(
     multiple: int = 1,
     process_bytes: int = PROCESS_BYTES,
     run: Run | None = None,
-    focus: Callable[[TilePlan], int] | None = None,
+    focus: Focus | None = None,
 ) -> TilePlan:
     """Plan the tiles of one pass.
 
@@ -44,8 +72,8 @@ def plan_tiles(
     that list scheduling guarantees:
     (voxels read by one tile + `TILE_VOXELS`) x (tiles / workers + 1 - 1 / workers).
     With one worker that is the largest tile; with more, tiles shrink until the halo and the
-    overhead of a tile eat the gain. With a `focus`, only the tiles that are computed count, so
-    that tiles close around what is wanted.
+    overhead of a tile eat the gain. With a `focus`, cores are cut to its window and only the tiles
+    that are computed count, so that tiles close around what is wanted.
 
     Parameters
     ----------
@@ -68,8 +96,7 @@ def plan_tiles(
     run
         Remembers the plan: a run that is resumed with other workers or memory keeps its tiles.
     focus
-        Says how many tiles of a plan are computed, where that is a small part of the volume; None
-        where it is most of it.
+        The part of the volume that is wanted, where that is small; None where it is most of it.
 
     Raises
     ------
@@ -90,6 +117,8 @@ def plan_tiles(
         plans = [_plan(shape, (edge, edge, edge), halo, multiple)]
     else:
         plans = list(_candidates(shape, halo, multiple))
+    if focus is not None:
+        plans = [replace(plan, window=focus.aligned(shape, multiple)) for plan in plans]
 
     def needed(plan: TilePlan) -> int:
         return memory_needed(plan, bytes_per_voxel=bytes_per_voxel, process_bytes=process_bytes)
@@ -100,7 +129,7 @@ def plan_tiles(
         raise ClusterError(_too_little(memory_bytes, best, needed(best), tile, remembered))
     chosen = fitting[0]
     if focus is not None or len(chosen) > 1 or prod(shape) > WHOLE_VOXELS:
-        count = focus or len
+        count = focus.count if focus is not None else len
         chosen = min(fitting, key=lambda plan: (_time(plan, workers, count(plan)), len(plan)))
     if run is not None and remembered is None:
         run.remember("plans", key, list(chosen.core))

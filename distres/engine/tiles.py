@@ -21,7 +21,7 @@ class Tile:
     index
         Place in the plan's order (C order of the tile grid).
     core
-        Voxels this tile writes; cores partition the volume.
+        Voxels this tile writes; cores partition the volume, or the plan's window.
     read
         Core plus halo, clipped to the volume.
     missing
@@ -62,6 +62,9 @@ class TilePlan:
         in which outputs are stored (their shard), so no two tiles ever write one file.
     halo
         Voxels read beyond the core on every side, per axis.
+    window
+        Voxels wanted; None for all. Cores are cut to it, and what they store beyond it stays
+        unwritten; tiles outside of it must not be computed.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class TilePlan:
     shape: Shape3
     core: Shape3
     halo: Shape3
+    window: Region | None = None
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.core) < 1 or min(self.halo) < 0:
@@ -90,17 +94,30 @@ class TilePlan:
         return prod(self.counts)
 
     def __iter__(self) -> Iterator[Tile]:
-        return (self.tile(index) for index in range(len(self)))
+        return (
+            self.tile(index)
+            for index in range(len(self))
+            if all(lo < hi for lo, hi in self._ends(index))
+        )
+
+    def _ends(self, index: int) -> list[tuple[int, int]]:
+        """Return first voxel and end of a tile's core along each axis, cut to the window."""
+        _, ny, nx = self.counts
+        place = (index // (ny * nx), index // nx % ny, index % nx)
+        windows = self.window or tuple(slice(0, n) for n in self.shape)
+        return [
+            (max(i * c, window.start), min((i + 1) * c, n, window.stop))
+            for i, n, c, window in zip(place, self.shape, self.core, windows, strict=True)
+        ]
 
     def tile(self, index: int) -> Tile:
         """Return the tile at `index` of the plan's order."""
         if not 0 <= index < len(self):
             raise IndexError(f"tile {index} of a plan of {len(self)}")
-        _, ny, nx = self.counts
-        place = (index // (ny * nx), index // nx % ny, index % nx)
         core, read, missing = [], [], []
-        for i, n, c, h in zip(place, self.shape, self.core, self.halo, strict=True):
-            lo, hi = i * c, min((i + 1) * c, n)
+        for (lo, hi), n, h in zip(self._ends(index), self.shape, self.halo, strict=True):
+            if lo >= hi:
+                raise IndexError(f"tile {index} lies outside the window of its plan")
             first, last = max(lo - h, 0), min(hi + h, n)
             core.append(slice(lo, hi))
             read.append(slice(first, last))
@@ -115,9 +132,12 @@ class TilePlan:
     @property
     def read_shape(self) -> Shape3:
         """Largest block any tile reads."""
+        wanted = self.shape
+        if self.window is not None:
+            wanted = tuple(w.stop - w.start for w in self.window)
         z, y, x = (
-            min(n, min(c, n) + 2 * h)
-            for n, c, h in zip(self.shape, self.core, self.halo, strict=True)
+            min(n, min(c, w) + 2 * h)
+            for n, c, h, w in zip(self.shape, self.core, self.halo, wanted, strict=True)
         )
         return z, y, x
 

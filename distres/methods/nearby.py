@@ -1,12 +1,12 @@
 """Which tiles lie near the mask: the only ones worth computing."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from distres.engine.jobs import Source, ZarrSource
+from distres.engine.planner import Focus
 from distres.engine.tiles import TilePlan
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
@@ -37,15 +37,13 @@ def tiles_near(
     return tuple(int(index) for index in np.flatnonzero(near))
 
 
-def focus_on(
-    occupancy: Source | None, *, factor: int = 1, margin_vox: int = 0
-) -> Callable[[TilePlan], int] | None:
-    """Return what tells the planner how many tiles of a plan are computed.
+def focus_on(occupancy: Source | None, *, factor: int = 1, margin_vox: int = 0) -> Focus | None:
+    """Return what the planner must know of the tiles that `tiles_near` names.
 
     Parameters
     ----------
     occupancy, factor, margin_vox
-        As for `tiles_near`, which then names the tiles.
+        As for `tiles_near`.
 
     Returns
     -------
@@ -55,7 +53,18 @@ def focus_on(
     if not isinstance(occupancy, FewCells):
         return None
     totals = _totals(occupancy)
-    return lambda plan: int(_near(totals, plan, factor, margin_vox).sum())
+    cells = np.diff(np.diff(np.diff(totals, axis=0), axis=1), axis=2) > 0
+    parts = []
+    for axis in range(3):
+        line = np.flatnonzero(cells.any(axis=tuple(a for a in range(3) if a != axis)))
+        first, last = (int(line[0]), int(line[-1])) if line.size else (0, 0)
+        start = first * OCCUPANCY_DIVISOR // factor - margin_vox
+        stop = -(-(last + 1) * OCCUPANCY_DIVISOR // factor) + margin_vox
+        parts.append(slice(start, stop))
+    return Focus(
+        window=(parts[0], parts[1], parts[2]),
+        count=lambda plan: int(_near(totals, plan, factor, margin_vox).sum()),
+    )
 
 
 def _totals(occupancy: Source) -> npt.NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """The planner takes the largest tile that fits, and refuses with the memory that would do."""
 
 import re
+from math import prod
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from distres.engine.jobs import OutputSpec, TileJob, TileResult
 from distres.engine.outputs import storage_units
-from distres.engine.planner import WHOLE_VOXELS, memory_needed, plan_tiles
+from distres.engine.planner import WHOLE_VOXELS, Focus, memory_needed, plan_tiles
 from distres.engine.run import Run
 from distres.errors import ClusterError
 
@@ -30,6 +31,25 @@ def plan(edge, *, memory=2000 * MB, halo=16, workers=1, voxel=24.0, **more):
 def test_a_small_volume_is_one_tile_whatever_the_workers(workers):
     assert len(plan(160, workers=workers)) == 1
     assert WHOLE_VOXELS == 160**3
+
+
+def test_a_focus_reads_little_more_than_its_window():
+    """Around a rod in a volume of 256^3 a tile reads the rod and its halo, not the volume."""
+    window = (slice(3, 125), slice(101, 155), slice(101, 155))
+
+    def count(plan):
+        # Tiles that the window touches.
+        return prod(
+            (part.stop - 1) // core - part.start // core + 1
+            for part, core in zip(window, plan.core, strict=True)
+        )
+
+    chosen = plan(256, multiple=8, focus=Focus(window=window, count=count))
+    assert chosen.window == (slice(0, 128), slice(96, 160), slice(96, 160))
+    read = sum(prod(s.stop - s.start for s in tile.read) for tile in chosen)
+    # One tile: 144 x 96 x 96 with halos of 16.
+    assert read <= 1.5 * 144 * 96 * 96
+    assert len(plan(256, multiple=8, memory=8000 * MB)) == 1
 
 
 def test_one_worker_takes_a_volume_that_fits_as_one_tile():

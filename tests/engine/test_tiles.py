@@ -1,5 +1,6 @@
 """Tiles partition any volume, odd and thin ones too."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -34,6 +35,35 @@ def test_every_voxel_has_exactly_one_writer(plan):
     for tile in plan:
         writers[tile.core] += 1
     assert (writers == 1).all()
+
+
+windowed = st.builds(
+    lambda plan, ends: replace(
+        plan,
+        window=tuple(
+            slice(min(a % n, b % n), max(a % n, b % n) + 1)
+            for n, (a, b) in zip(plan.shape, ends, strict=True)
+        ),
+    ),
+    plans,
+    st.tuples(*[st.tuples(edges, edges)] * 3),
+)
+
+
+@given(windowed)
+def test_a_window_is_written_once_and_nothing_else_is(plan):
+    writers = np.zeros(plan.shape, int)
+    for tile in plan:
+        writers[tile.core] += 1
+        assert all(
+            s.stop - s.start <= most for s, most in zip(tile.read, plan.read_shape, strict=True)
+        )
+        # The shard that it writes is its own: no other core lies in it.
+        assert all(
+            s.start // c == (s.stop - 1) // c for s, c in zip(tile.core, plan.core, strict=True)
+        )
+    assert (writers[plan.window] == 1).all()
+    assert writers.sum() == prod(s.stop - s.start for s in plan.window)
 
 
 @given(plans)
