@@ -19,7 +19,7 @@ from distres.kernels.softsphere import (
     sphere_fsc,
 )
 from distres.methods.localfsc_tiles import pick_device
-from distres.methods.products import FLAG_NYQUIST, FLAG_OUTSIDE
+from distres.methods.products import FLAG_NYQUIST, FLAG_OUTSIDE, FLAG_RANGE_END
 
 NODES = "relion/nodes"
 LOCRES = "locres"
@@ -153,6 +153,11 @@ def blend_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         inside &= inputs.core("mask") > 0
     locres = np.where(inside, found, np.float32(np.nan))[None]
     finest = 2 * design.voxel_size_angstrom * (1 + 1e-6)
+    # The rule always gives a number; no sphere tells waves as long as itself from its own mask.
+    width = 2 * design.radius_angstrom + design.edge_angstrom
+    coarsest = min(width, parameters["coarsest_angstrom"]) * (1 - 1e-6)
     with np.errstate(invalid="ignore"):
-        flags = np.where(inside, np.where(found <= finest, FLAG_NYQUIST, 0), FLAG_OUTSIDE)
+        marks = np.where(found <= finest, FLAG_NYQUIST, 0)
+        marks |= np.where(found >= coarsest, FLAG_RANGE_END, 0)
+        flags = np.where(inside, marks, FLAG_OUTSIDE)
     return TileResult(arrays={LOCRES: locres, FLAGS: flags[None].astype(np.uint8)})

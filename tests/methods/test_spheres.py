@@ -13,6 +13,7 @@ from distres.engine.run import Run
 from distres.engine.runner import output
 from distres.errors import ClusterError, UsageError
 from distres.io.grid import Grid
+from distres.methods.products import FLAG_RANGE_END
 from distres.methods.spheres import SphereParameters, run_spheres
 
 
@@ -94,6 +95,19 @@ def test_defaults_follow_the_sampling():
     grid = Grid(shape=(128, 128, 128), voxel_size_angstrom=(1.2, 1.2, 1.2))
     found = SphereParameters().resolved(grid)
     assert (found["radius_angstrom"], found["edge_angstrom"], found["step_vox"]) == (12.5, 25.0, 21)
+
+
+def test_what_noise_reads_is_flagged(tmp_path):
+    """RELION's rule gives noise a number too: one that the sphere is too small to tell."""
+    rng = np.random.default_rng(4)
+    pair = [rng.standard_normal((48, 48, 48)).astype(np.float32) for _ in "12"]
+    found, result = compute(tmp_path / "run", pair)
+    flags = output(Run.open(tmp_path / "run", resume=True), result.flags).read((slice(None),) * 3)
+    known = np.isfinite(found)
+    assert known.sum() > 10_000
+    assert ((flags[0][known] & FLAG_RANGE_END) != 0).mean() > 0.8
+    good, _ = compute(tmp_path / "good", halves(48))
+    assert np.nanmedian(good) < 14
 
 
 def test_averaging_draws_of_phases_steadies_the_answer(tmp_path):
