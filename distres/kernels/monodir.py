@@ -1,4 +1,4 @@
-"""MonoDir on one block of one pyramid level: the noise of every direction, then decisions.
+"""MonoDir on one block of one pyramid level: amplitudes in every direction, and decisions.
 
 Vilas, Tagare, Vargas, Carazo, Sorzano 2020 (doi:10.1038/s41467-019-13742-w): MonoRes of the waves
 in a cone, for every direction of a half-sphere. Here a resolution r is tested by the amplitude of
@@ -11,7 +11,7 @@ small matrix along each axis, so that no transform of the whole grid is made aft
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil, cos, pi, radians
+from math import ceil, pi
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,7 @@ import torch
 from distres.kernels.centred import Float3, Shape3
 from distres.kernels.cones import Cone, ConeSpectrum, band_table
 from distres.kernels.monogenic import Band, RieszBlock, riesz_block
-from distres.kernels.monores import LOOK_EVERY, Core, LevelTests
-from distres.kernels.noise_threshold import BINS, Counts, amplitude_histogram
+from distres.kernels.monores import LOOK_EVERY, LevelTests
 from distres.kernels.sweep import SweepState
 
 # Box edges in units of the smallest: what the modulus adds beyond lies outside of the Gaussian.
@@ -30,15 +29,6 @@ SMOOTHING_WAVELENGTHS = 0.4
 # What a block needs around its core: the waves of a cone spread over two wavelengths across it.
 HALO_VOX = 48
 HALO_WAVELENGTHS = 3.0
-# Samples of noise are this far apart: their correlation is 0.4 then.
-NOISE_SPACING_WAVELENGTHS = 0.75
-# And at most so many to a block: the mean of a direction is then known to half a percent.
-MOST_NOISE_SAMPLES = 1 << 13
-# Beside the signal of a map, noise is taken this near to the axis of a cone (as published).
-ALONG_DEGREES = 45.0
-# A direction whose noise is this much weaker than that of others was not measured: it holds what
-# an edge leaks. Its tests are never passed.
-SILENT = 1e-2
 NEVER_PASSED = float("inf")
 
 Vectors = npt.NDArray[np.float64]
@@ -97,16 +87,6 @@ def smoothing_angstrom(frequency: float) -> float:
     return SMOOTHING_WAVELENGTHS / frequency
 
 
-def independent_samples(volume_angstrom3: float, frequency: float) -> float:
-    """Return how many independent values the smoothed amplitude of noise has in a volume.
-
-    White noise under a Gaussian of s has one in (2 sqrt(pi) s)^3. The amplitude of a narrow cone is
-    smooth by itself across its axis (the waves of 15 degrees spread over two wavelengths), which
-    about halves their number.
-    """
-    return float(volume_angstrom3 / (2 * pi**0.5 * smoothing_angstrom(frequency)) ** 3 / 2)
-
-
 @dataclass(slots=True)
 class Reader:
     """Smooths an amplitude and reads it at the points of a lattice.
@@ -157,102 +137,6 @@ class Reader:
         return self._known[key]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectionalNoise:
-    """The noise of a block in every direction.
-
-    Attributes
-    ----------
-    sums
-        (directions, tests) float64 sum of the smoothed amplitudes.
-    samples
-        (directions, tests) int64: of how many values.
-    counts
-        (tests, BINS) int64 histogram of the amplitude over its direction's mean in this block.
-    """
-
-    sums: Float
-    samples: npt.NDArray[np.int64]
-    counts: Counts
-
-
-def directional_noise(
-    noise: torch.Tensor,
-    region: torch.Tensor,
-    core: Core,
-    voxel_angstrom: Float3,
-    tests: LevelTests,
-    cones: Cones,
-    centre_angstrom: Float3 | None = None,
-) -> DirectionalNoise:
-    """Measure the noise in every cone: its mean by direction, and how it scatters around that.
-
-    Cones differ in how strong the noise in them is, hardly in the shape of its distribution. So
-    the mean, which needs few values, is taken by direction, the shape from all of them together.
-
-    Parameters
-    ----------
-    noise
-        (z, y, x) float32 block: half the difference of the half maps, or a map.
-    region
-        Boolean, shape of the core: where noise is measured.
-    core
-        Place of the core in the block.
-    voxel_angstrom
-        Voxel lengths of the level.
-    tests
-        The level's tests.
-    cones
-        The directions.
-    centre_angstrom
-        Middle of the particle, from the first voxel of the core, when the noise of a map is
-        measured beside its signal: waves in a cone spread far across its axis, so that only places
-        within `ALONG_DEGREES` of the axis, seen from the middle, hold noise alone. None for
-        noise without signal.
-    """
-    count = len(tests.frequencies)
-    sums = np.zeros((len(cones), count))
-    samples = np.zeros((len(cones), count), dtype=np.int64)
-    counts = np.zeros((count, BINS), dtype=np.int64)
-    lattices = [
-        _NoiseLattice.of(noise, region, core, voxel_angstrom, frequency, centre_angstrom)
-        for frequency in tests.frequencies
-    ]
-    if not any(bool(lattice.inside.any()) for lattice in lattices):
-        return DirectionalNoise(sums=sums, samples=samples, counts=counts)
-    riesz = riesz_block(noise, voxel_angstrom)
-    bands = _Bands.of(tests, riesz)
-    found: list[list[torch.Tensor]] = [[] for _ in range(count)]
-    for index, cone in enumerate(cones):
-        cut = ConeSpectrum.of(riesz, cone, *bands.range)
-        for place, lattice in enumerate(lattices):
-            values = bands.smooth(cut, place, lattice.reader)[lattice.seen(cone)].clamp_min_(0)
-            samples[index, place] = values.numel()
-            sums[index, place] = float(values.double().sum())
-            found[place].append(values)
-    for place, pieces in enumerate(found):
-        means = sums[:, place] / np.maximum(samples[:, place], 1)
-        audible = np.flatnonzero(means > SILENT * means.max())
-        ratios = [pieces[i] / float(means[i]) for i in audible.tolist()]
-        if ratios:
-            counts[place] = amplitude_histogram(torch.cat(ratios), 1.0)
-    return DirectionalNoise(sums=sums, samples=samples, counts=counts)
-
-
-def thresholds_of(means: Float, quantiles: Float) -> Float:
-    """Return the threshold of every direction and test; infinite where a direction is silent.
-
-    Parameters
-    ----------
-    means
-        (directions, tests) mean amplitudes of noise.
-    quantiles
-        (tests,) threshold in units of the mean.
-    """
-    silent = means <= SILENT * means.max(axis=0)
-    return np.where(silent, NEVER_PASSED, means * quantiles)
-
-
 def decide_directions(
     signal: torch.Tensor,
     lattice: Sequence[npt.NDArray[np.float64]],
@@ -283,7 +167,7 @@ def decide_directions(
     if not tests.frequencies or not bool(state.alive.any()):
         return
     riesz = riesz_block(signal, voxel_angstrom)
-    bands = _Bands.of(tests, riesz)
+    bands = BandTables.of(tests, riesz)
     reader = Reader(riesz.shape, voxel_angstrom, lattice)
     for direction, cone in enumerate(cones):
         own = SweepState(last=state.last[direction], fails=state.fails[direction])
@@ -304,7 +188,7 @@ def decide_directions(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Bands:
+class BandTables:
     """The bands of a level's tests, tabulated."""
 
     bands: tuple[Band, ...]
@@ -312,7 +196,8 @@ class _Bands:
     frequencies: tuple[float, ...]
 
     @classmethod
-    def of(cls, tests: LevelTests, riesz: RieszBlock) -> "_Bands":
+    def of(cls, tests: LevelTests, riesz: RieszBlock) -> "BandTables":
+        """Tabulate the bands for the spectrum of a block."""
         voxel = riesz.voxel_angstrom
         bands = tuple(octave_band(f, tests.ramp, max(voxel)) for f in tests.frequencies)
         tables = tuple(band_table(band, voxel, riesz.spectrum.device) for band in bands)
@@ -327,50 +212,3 @@ class _Bands:
         """Return the smoothed amplitude of one test on a lattice."""
         amplitude = cut.amplitude(self.bands[place], self.tables[place], oversampling=OVERSAMPLING)
         return reader(amplitude, smoothing_angstrom(self.frequencies[place]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _NoiseLattice:
-    """Nearly independent voxels of a core: a reader there, and which of them lie in the region.
-
-    `directions` are unit vectors (points of the region, 3) from the centre, None without one.
-    """
-
-    reader: Reader
-    inside: torch.Tensor
-    directions: torch.Tensor | None
-
-    @classmethod
-    def of(
-        cls,
-        noise: torch.Tensor,
-        region: torch.Tensor,
-        core: Core,
-        voxel: Float3,
-        frequency: float,
-        centre: Float3 | None,
-    ) -> "_NoiseLattice":
-        places, axes, inside = [], [], region
-        sparsest = ceil((region.numel() / MOST_NOISE_SAMPLES) ** (1 / 3))
-        for axis, (part, n, d) in enumerate(zip(core, region.shape, voxel, strict=True)):
-            spacing = max(sparsest, round(NOISE_SPACING_WAVELENGTHS / (frequency * d)))
-            own = np.arange(min(spacing // 2, (n - 1) // 2), n, spacing)
-            axes.append(torch.from_numpy(own * d).to(region.device))
-            places.append(own.astype(np.float64) + part.start)
-            inside = inside.index_select(axis, torch.from_numpy(own).to(inside.device))
-        shape = (noise.shape[0], noise.shape[1], noise.shape[2])
-        found = None
-        if centre is not None:
-            away = [axis - c for axis, c in zip(axes, centre, strict=True)]
-            grid = torch.stack(torch.meshgrid(*away, indexing="ij"), dim=-1)[inside]
-            found = grid / grid.norm(dim=1, keepdim=True).clamp_min(1e-9)
-        return cls(reader=Reader(shape, voxel, places), inside=inside, directions=found)
-
-    def seen(self, cone: Cone) -> torch.Tensor:
-        """Return which lattice points count for a cone (bool)."""
-        if self.directions is None:
-            return self.inside
-        axis = torch.tensor(cone.axis, dtype=self.directions.dtype, device=self.directions.device)
-        found = torch.zeros_like(self.inside)
-        found[self.inside] = (self.directions @ axis).abs() >= cos(radians(ALONG_DEGREES))
-        return found

@@ -47,7 +47,9 @@ def blocres(
     """
     chosen = BlocresParameters(thresholds=thresholds, **parameters)
     with run_directory(output) as directory:
-        options = _options(directory, mask, pixel_size, symmetry, client, memory, resume, overwrite)
+        options = options_of(
+            directory, mask, pixel_size, symmetry, client, memory, resume, overwrite
+        )
         return compute_blocres(half1, half2, chosen, options).dataset(load=output is None)
 
 
@@ -79,7 +81,9 @@ def relion_locres(
     """
     chosen = SphereParameters(**parameters)
     with run_directory(output) as directory:
-        options = _options(directory, mask, pixel_size, symmetry, client, memory, resume, overwrite)
+        options = options_of(
+            directory, mask, pixel_size, symmetry, client, memory, resume, overwrite
+        )
         return compute_spheres(half1, half2, chosen, options).dataset(load=output is None)
 
 
@@ -114,12 +118,14 @@ def resmap(
     """
     chosen = ResmapParameters(**parameters)
     with run_directory(output) as directory:
-        options = _options(directory, mask, pixel_size, symmetry, client, memory, resume, overwrite)
+        options = options_of(
+            directory, mask, pixel_size, symmetry, client, memory, resume, overwrite
+        )
         done = compute_resmap(half1, half2, chosen, options, single=single)
         return done.dataset(load=output is None)
 
 
-def _options(
+def options_of(
     directory: Path,
     mask: VolumeLike | None,
     pixel_size: float | None,
@@ -129,6 +135,7 @@ def _options(
     resume: bool,
     overwrite: bool,
 ) -> RunOptions:
+    """Collect what all of these functions are told."""
     return RunOptions(
         output=directory,
         mask=mask,

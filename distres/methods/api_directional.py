@@ -10,11 +10,11 @@ import zarr
 from distres.engine.elsewhere import store_of
 from distres.io.volume import VolumeLike
 from distres.methods.api import run_directory
+from distres.methods.api_boxes import options_of
 from distres.methods.dataset import grid_coordinates, lazy_array
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_run import compute_monodir
 from distres.methods.monodir_tiles import STRIDE
-from distres.methods.options import RunOptions, parse_memory
 
 __all__ = ["monodir"]
 
@@ -58,15 +58,7 @@ def monodir(
     fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
     chosen = MonoDirParameters(finest_angstrom=fine, coarsest_angstrom=coarse, **parameters)
     with run_directory(output) as directory:
-        options = RunOptions(
-            output=directory,
-            mask=mask,
-            pixel_size_angstrom=pixel_size,
-            client=client,
-            memory_bytes=parse_memory(memory) if memory else None,
-            resume=resume,
-            overwrite=overwrite,
-        )
+        options = options_of(directory, mask, pixel_size, "C1", client, memory, resume, overwrite)
         done = compute_monodir(half1, half2, chosen, options, single=single)
         found = done.dataset(load=output is None)
         return _with_directions(found, done.directory, done.record, load=output is None)

@@ -6,57 +6,33 @@ the last pass keeps of the directions are maps and sums; all of them are stored 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import cos, radians
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from distres.engine.cluster import Executor
-from distres.engine.jobs import OutputSpec, Source, TileJob
-from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
-from distres.engine.runner import output, run_job
+from distres.engine.runner import run_job
 from distres.errors import InputError
-from distres.io.grid import Grid
-from distres.kernels.centred import Float3
 from distres.kernels.directional_maps import MAPS
 from distres.kernels.directions import half_sphere
-from distres.kernels.monodir import (
-    ALONG_DEGREES,
-    HALO_VOX,
-    cone_halo_vox,
-    independent_samples,
-    thresholds_of,
-)
+from distres.kernels.monodir_noise import ALONG_DEGREES, independent_samples, thresholds_of
 from distres.kernels.monores import LevelTests, plan_levels
 from distres.kernels.noise_threshold import sweep_threshold
+from distres.methods.monodir_passes import DirectionalPasses
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import (
-    CONE_HALO_VOX,
     DIRECTIONAL,
     FLAGS,
-    REACH_VOX,
-    STRIDE,
-    directional_noise_tile,
-    directions_path,
-    directions_tile,
     map_path,
 )
 from distres.methods.monores import until_silent
-from distres.methods.monores_passes import MonoResInputs, Passes, Thresholds
-from distres.methods.monores_tiles import NEVER_CODE
-from distres.methods.nearby import tiles_near
-from distres.methods.products import FLAG_OUTSIDE
-from distres.methods.solvent import NoiseSphere
+from distres.methods.monores_passes import MonoResInputs, Thresholds
 
 logger = logging.getLogger(__name__)
 
-# Measured peak of a tile function over the voxels of its block, and what each direction adds.
-NOISE_BYTES_PER_VOXEL = 90.0
-DECIDE_BYTES_PER_VOXEL = 80.0
-DIRECTION_BYTES_PER_VOXEL = 1.0
 
 # Fewer independent values than this are taken for as many.
 FEWEST_VALUES = 2.0
@@ -99,156 +75,6 @@ class MonoDirResult:
     hits: npt.NDArray[np.int64]
     hit_sums: Float
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class DirectionalPasses(Passes):
-    """Makes the jobs of a run and reduces their rows."""
-
-    directional: MonoDirParameters
-
-    def directional_noise_job(self, tests: LevelTests) -> TileJob:
-        """Return the pass that measures a level's noise in every cone."""
-        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
-        masks = inputs.masks(tests.level, solvent=inputs.region_kind != "mask")
-        solved = masks.get("occupancy") if inputs.region_kind == "mask" else None
-        plan = self._plan(grid, CONE_HALO_VOX, 8, NOISE_BYTES_PER_VOXEL, solved, tests.level)
-        region: dict[str, Source] = {}
-        if inputs.region is not None:
-            region["region"] = inputs.region[tests.level]
-        sphere = inputs.sphere or NoiseSphere.everywhere(inputs.grid)
-        return TileJob(
-            name=f"monodir noise {tests.level}",
-            plan=plan,
-            function=directional_noise_tile,
-            inputs={**inputs.maps(tests.level), **masks, **region},
-            parameters={
-                "tests": asdict(tests),
-                "voxel_angstrom": list(grid.voxel_size_angstrom),
-                "region": inputs.region_kind,
-                "centre_angstrom": list(sphere.centre_angstrom),
-                "radius_angstrom": sphere.radius_angstrom,
-                "middle_angstrom": list(centre_angstrom(inputs)),
-                **self._cones(),
-            },
-            tiles=tiles_near(solved, plan, factor=2**tests.level),
-            bytes_per_voxel=NOISE_BYTES_PER_VOXEL,
-        )
-
-    def directions_job(self, tests: LevelTests, thresholds: Float, coarser: int | None) -> TileJob:
-        """Return the pass that decides a level's points; on level 0 it makes the maps."""
-        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
-        count = self.directional.directions
-        needed = _needed_bytes(self.directional)
-        masks = inputs.masks(tests.level)
-        solved, halo = masks.get("occupancy"), cone_halo_vox(tests, grid.voxel_size_angstrom)
-        plan = self._plan(grid, halo, 8, needed, solved, tests.level)
-        sources = {**inputs.maps(tests.level), **masks}
-        if coarser is not None:
-            sources["state"] = output(self.run, directions_path(coarser))
-        parameters: dict[str, Any] = {
-            "tests": asdict(tests),
-            "voxel_angstrom": list(grid.voxel_size_angstrom),
-            "coarser": coarser,
-            "thresholds": [[v if np.isfinite(v) else None for v in row] for row in thresholds],
-            **self._cones(),
-        }
-        outputs: dict[str, OutputSpec] = {
-            directions_path(tests.level): OutputSpec(
-                dtype="int16", lead=(count,), divisor=STRIDE, fill_value=NEVER_CODE
-            )
-        }
-        if tests.level == 0:
-            parameters |= {
-                "resolutions": self.resolutions.tolist(),
-                "shape": list(grid.shape),
-                "centre_angstrom": list(centre_angstrom(inputs)),
-                "tolerance_angstrom": self.directional.tolerance_angstrom(inputs.grid),
-                "keep": self.directional.keep_directions,
-            }
-            outputs = self._answers(count)
-        return TileJob(
-            name=f"monodir decisions {tests.level}",
-            plan=plan,
-            function=directions_tile,
-            inputs=sources,
-            outputs=outputs,
-            parameters=parameters,
-            tiles=tiles_near(
-                solved,
-                plan,
-                factor=2**tests.level,
-                margin_vox=REACH_VOX if tests.level > 0 else 0,
-            ),
-            bytes_per_voxel=needed,
-        )
-
-    def _answers(self, count: int) -> dict[str, OutputSpec]:
-        found = {map_path(name): OutputSpec() for name in MAPS}
-        found[map_path("adr")] = OutputSpec(lead=(1,))
-        found[FLAGS] = OutputSpec(dtype="uint8", lead=(1,), fill_value=FLAG_OUTSIDE)
-        if self.directional.keep_directions:
-            found[DIRECTIONAL] = OutputSpec(lead=(count,), divisor=STRIDE)
-        return found
-
-    def _cones(self) -> dict[str, Any]:
-        """Return what both passes are told."""
-        chosen = self.directional
-        return {
-            "cones": [chosen.directions, chosen.cone_degrees, chosen.edge_degrees],
-            **self._shared(),
-        }
-
-
-def require_tiles(
-    grid: Grid, executor: Executor, parameters: MonoDirParameters, *, tile: int | None
-) -> None:
-    """Refuse a memory that is too small for the largest pass, before anything is read."""
-    plan_tiles(
-        grid.shape,
-        halo=(HALO_VOX,) * 3,
-        bytes_per_voxel=_needed_bytes(parameters),
-        memory_bytes=executor.memory_bytes,
-        workers=executor.workers,
-        tile=tile,
-        multiple=8,
-    )
-
-
-def planned_jobs(
-    inputs: MonoResInputs,
-    run: Run,
-    executor: Executor,
-    parameters: MonoDirParameters,
-    *,
-    tile: int | None,
-) -> list[TileJob]:
-    """Return the passes of the sweep with and without directions, with thresholds of zero."""
-    resolutions = parameters.resolutions(inputs.grid)
-    passes = DirectionalPasses(
-        inputs, run, executor, parameters.sweep(), resolutions, tile, parameters
-    )
-    jobs: list[TileJob] = []
-    for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
-        none = np.zeros((parameters.directions, len(tests.frequencies)))
-        jobs += [
-            passes.directional_noise_job(tests),
-            passes.directions_job(tests, none, None),
-            passes.noise_job(tests, 1.0),
-            passes.decide_job(tests, Thresholds(values=tuple(none[0].tolist())), None),
-        ]
-    return jobs
-
-
-def _needed_bytes(parameters: MonoDirParameters) -> float:
-    return DECIDE_BYTES_PER_VOXEL + DIRECTION_BYTES_PER_VOXEL * parameters.directions
-
-
-def centre_angstrom(inputs: MonoResInputs) -> Float3:
-    """Return the middle of the volume in angstrom from voxel 0: radii are counted from there."""
-    grid = inputs.grid
-    z, y, x = (n // 2 * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
-    return z, y, x
 
 
 def run_monodir(

@@ -5,13 +5,8 @@ from typing import Any
 
 from distres.io.volume import VolumeLike
 from distres.methods.mask import MaskResult
-from distres.methods.monodir import (
-    MonoDirResult,
-    centre_angstrom,
-    planned_jobs,
-    require_tiles,
-    run_monodir,
-)
+from distres.methods.monodir import MonoDirResult, run_monodir
+from distres.methods.monodir_passes import centre_angstrom, planned_jobs, require_tiles
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_profiles import PROFILES, ZSCORE, Profiles, run_profiles
 from distres.methods.monodir_tables import preferred_directions, write_tables

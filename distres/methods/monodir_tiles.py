@@ -18,12 +18,8 @@ from distres.engine.tiles import Region
 from distres.kernels.centred import Shape3
 from distres.kernels.directional_maps import needed_points, reduce_directions, to_voxels
 from distres.kernels.directions import half_sphere
-from distres.kernels.monodir import (
-    NEVER_PASSED,
-    Cones,
-    decide_directions,
-    directional_noise,
-)
+from distres.kernels.monodir import NEVER_PASSED, Cones, decide_directions
+from distres.kernels.monodir_noise import directional_noise
 from distres.kernels.monores import LevelTests
 from distres.kernels.noise_threshold import BINS
 from distres.kernels.sweep import FAILURES_TO_DIE, NEVER, SweepState

@@ -6,15 +6,8 @@ import torch
 from scipy import ndimage
 
 from distres.kernels.directions import half_sphere
-from distres.kernels.monodir import (
-    NEVER_PASSED,
-    Cones,
-    Reader,
-    decide_directions,
-    directional_noise,
-    octave_band,
-    thresholds_of,
-)
+from distres.kernels.monodir import NEVER_PASSED, Cones, Reader, decide_directions, octave_band
+from distres.kernels.monodir_noise import directional_noise, thresholds_of
 from distres.kernels.monores import plan_levels
 from distres.kernels.noise_threshold import histogram_quantile
 from distres.kernels.sweep import SweepState, resolution_list
