@@ -30,6 +30,10 @@ from distres.methods.products import (
 )
 from distres.methods.reflected import read_reflected
 
+# Of a soft mask, the inner half of its edge is answered: what lies beyond is solvent, of which the
+# network knows nothing.
+INSIDE = 0.5
+
 LOCRES = "locres"
 FLAGS = "flags"
 UNCERTAINTY = "uncertainty"
@@ -81,7 +85,7 @@ class Place:
 
 
 def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Predict resolution and uncertainty at every voxel of the mask in a core.
+    """Predict resolution and uncertainty at the voxels of a core whose mask is a half or more.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         ``model`` (see `distres.methods.deepres_model.Model`), ``spacing_angstrom`` (z, y, x),
         ``every``, ``floor``, ``precision``, ``device``.
     """
-    inside = inputs.core("mask") > 0
+    inside = inputs.core("mask") >= INSIDE
     shape = inputs.tile.core_shape
     values = np.full((2, *shape), np.nan, np.float32)
     if inside.any():
@@ -127,7 +131,7 @@ def _block(sources: Mapping[str, Source], place: Place, parameters: Parameters) 
     """Read the map; for the paper's network, masked as it was trained."""
     block = read_reflected(sources["map"], place.spans)
     if parameters["model"]["published"]:
-        mask = read_reflected(sources["mask"], place.spans) > 0
+        mask = read_reflected(sources["mask"], place.spans) >= INSIDE
         block *= ndimage.binary_dilation(mask, np.ones((3, 3, 3), bool))
     return block
 

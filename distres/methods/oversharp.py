@@ -35,7 +35,8 @@ class OversharpParameters:
     b_step
         Distance of the values tried.
     low_pass_angstrom
-        Resolution at which the sharpened spectrum ends; None for two voxels.
+        Resolution at which the sharpened spectrum ends: None for the global FSC of the halves at
+        0.143, 0 for two voxels.
     snr
         Method for the halves: ``localfsc`` or ``monores``.
     threshold
@@ -74,8 +75,10 @@ class OversharpParameters:
             raise UsageError(f"a percentile lies between 0 and 100, not at {self.percent:g}")
         if self.samples < 100:
             raise UsageError(f"{self.samples} places are too few for a percentile; use 100 or more")
-        if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
-            raise UsageError(f"the low-pass is a resolution, not {self.low_pass_angstrom:g} A")
+        if self.low_pass_angstrom is not None and not self.low_pass_angstrom >= 0:
+            raise UsageError(
+                f"the low-pass is a resolution, or 0 for none, not {self.low_pass_angstrom:g} A"
+            )
 
     @property
     def scan(self) -> tuple[float, ...]:

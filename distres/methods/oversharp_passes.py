@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from distres.engine.jobs import OutputSpec, Source, TileFunction, TileJob
 from distres.engine.planner import plan_tiles
@@ -35,20 +34,11 @@ from distres.methods.oversharp import (
     verdict,
 )
 from distres.methods.oversharp_tiles import SHARPENED, scan_tile, sharpen_tile, spectrum_tile
-from distres.methods.products import Survey, survey
 from distres.methods.session import Session
 
 # A transform of the block, its squared frequencies, a product and a sharpened copy.
 _SHARPEN_BYTES = 48.0
 _SPECTRUM_BYTES = 48.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halves:
-    """Local resolution of the halves: where it lies, and its distribution."""
-
-    locres: str
-    survey: Survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +54,8 @@ class Passes:
     parameters: OversharpParameters
     network: DeepResParameters
 
-    def halves(self, first: Sequence[Source], second: Sequence[Source]) -> Halves:
-        """Compute the local resolution of the halves, unsharpened."""
+    def halves(self, first: Sequence[Source], second: Sequence[Source]) -> str:
+        """Compute the local resolution of the halves, unsharpened; return where it lies."""
         run, executor = self.session.run, self.session.executor
         tile = self.session.options.tile_vox
         if self.parameters.snr == "monores":
@@ -79,26 +69,19 @@ class Passes:
             found = run_monores(
                 given, run, executor, MonoResParameters(device=self.network.device), tile=tile
             )
-            locres, flags = found.locres, found.flags
-        else:
-            fsc = run_localfsc(
-                first,
-                second,
-                self.grid,
-                run,
-                executor,
-                LocalFscParameters(
-                    thresholds=(self.parameters.threshold,), device=self.network.device
-                ),
-                mask=self.mask.source,
-                occupancy=self.mask.occupancy,
-                tile=tile,
-            )
-            locres, flags = fsc.locres, fsc.flags
-        counted = survey(self.session, self.grid, locres=locres, flags=flags)
-        if not counted.counts.sum():
-            raise InputError("the halves have no resolution anywhere in the mask; check the mask")
-        return Halves(locres=locres, survey=counted)
+            return found.locres
+        fsc = run_localfsc(
+            first,
+            second,
+            self.grid,
+            run,
+            executor,
+            LocalFscParameters(thresholds=(self.parameters.threshold,), device=self.network.device),
+            mask=self.mask.source,
+            occupancy=self.mask.occupancy,
+            tile=tile,
+        )
+        return fsc.locres
 
     @property
     def every(self) -> int:
@@ -107,10 +90,10 @@ class Passes:
         spacing = (volume / self.parameters.samples) ** (1 / 3)
         return max(int(spacing / self.model.voxel_size_angstrom), 1)
 
-    def scan(self, name: str, locres: str, values: Sequence[float]) -> npt.NDArray[np.int64]:
-        """Count DeepRes's answers under each of some B-factors: (values, bins)."""
+    def scan(self, name: str, locres: str, values: Sequence[float]) -> Table:
+        """Count ``halves`` (bins,), and DeepRes under each of some B-factors, (values, bins)."""
         reach = halo_for(self.grid, self.model, self.every)
-        table = self._go(
+        return self._go(
             name,
             scan_tile,
             {
@@ -129,8 +112,6 @@ class Passes:
             )
             | {"b_square_angstrom": list(values), "edge": asdict(self.edge)},
         )
-        counts: npt.NDArray[np.int64] = table.sum("counts")
-        return counts
 
     def sharpen(self, b_square_angstrom: float) -> None:
         """Store the map under one B-factor."""
@@ -169,14 +150,17 @@ class Passes:
             },
         )
 
-    def result(self, first: Source, second: Source, halves: Halves) -> dict[str, Any]:
+    def result(self, first: Source, second: Source, locres: str) -> dict[str, Any]:
         """Scan, choose, look again under the B-factor chosen, and store the map under it."""
         percent, scan = self.parameters.percent, self.parameters.scan
-        counts = self.scan("oversharp scan", halves.locres, scan)
+        table = self.scan("oversharp scan", locres, scan)
+        counts, halves = table.sum("counts"), table.sum("halves")
+        if not halves.sum():
+            raise InputError("the halves have no resolution anywhere in the mask; check the mask")
         curve = as_table(scan, counts, percent)
-        wanted = halves.survey.percentile(0, percent)
+        wanted = percentiles(halves[None], percent)[0]
         choice = choose_b(np.array(scan), np.array(curve["deepres_angstrom"]), wanted)
-        chosen = self.scan("oversharp check", halves.locres, (choice.b_square_angstrom,))
+        chosen = self.scan("oversharp check", locres, (choice.b_square_angstrom,)).sum("counts")
         guinier = self._guinier(first, second, wanted)
         self.sharpen(choice.b_square_angstrom)
         as_is = curve["deepres_angstrom"][scan.index(0.0)]
@@ -192,7 +176,7 @@ class Passes:
             "halves_angstrom": wanted,
             "deepres_angstrom": as_is,
             "deepres_at_chosen_b_angstrom": percentiles(chosen, percent)[0],
-            "places": int(counts[scan.index(0.0)].sum()),
+            "places": int(halves.sum()),
             "nodes_every_model_voxels": self.every,
             "spectrum_ends_at_angstrom": 1 / self.edge.stop_per_angstrom,
             "model": self.model.as_json(),

@@ -97,58 +97,79 @@ def compute_oversharp(
     volume = open_volume(density, options.pixel_size_angstrom)
     maps = open_half_maps(half1, half2, options)
     require_same_grid(volume, maps.half1)
-    model, edge = _prepare(volume.grid, parameters, network)
+    model = _prepare(volume.grid, parameters, network)
     levels = _levels(volume.grid, maps, parameters)
     stem = stem_of(volume.path)
     with open_session(options, default_output=f"{stem}_{METHOD}") as session:
-        judge_halves(session, maps)
         source = ingest(volume, session.run, "map", session.executor)[0]
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
+        mask = bring_mask(session, maps, first, second)
+        found = judge_halves(session, maps, mask.source)
         passes = Passes(
             session=session,
             grid=volume.grid,
             model=model,
             source=source,
-            mask=bring_mask(session, maps, first, second),
-            edge=edge,
+            mask=mask,
+            edge=choose_edge(volume.grid, parameters, found),
             parameters=parameters,
             network=network,
         )
-        halves = passes.halves(first, second)
-        result = passes.result(first[0], second[0], halves)
+        locres = passes.halves(first, second)
+        result = passes.result(first[0], second[0], locres)
         if not result["reached"]:
             session.warn(
                 "DeepRes and the halves do not meet under any B-factor tried: the map written is "
                 f"that of B = {result['b_square_angstrom']:+.0f} square angstrom, the end of the "
                 "scan"
             )
-        outputs = _export(session, volume, stem, halves.locres)
+        outputs = _export(session, volume, stem, locres)
         write_columns(session.run.directory / outputs["curve"], result["curve"])
         record = _record(session, volume, maps, passes, result, outputs)
         session.run.write_record(record)
         return OversharpRun(directory=session.run.directory, record=record)
 
 
-def _prepare(
-    grid: Grid, parameters: OversharpParameters, network: DeepResParameters
-) -> tuple[Model, Edge]:
+def _prepare(grid: Grid, parameters: OversharpParameters, network: DeepResParameters) -> Model:
     """Load the network and see whether the scan makes sense, in seconds."""
     model = model_for(grid, network)
     if model.published:
         raise UsageError(
             "the scan runs networks of distres; give --weights a .safetensors file here"
         )
-    nyquist = 2 * max(grid.voxel_size_angstrom)
-    end = parameters.low_pass_angstrom
-    if end is not None and end < nyquist:
+    if parameters.low_pass_angstrom is not None:
+        choose_edge(grid, parameters, None)
+    return model
+
+
+def choose_edge(grid: Grid, parameters: OversharpParameters, fsc_angstrom: float | None) -> Edge:
+    """Choose where the sharpened spectrum ends.
+
+    Parameters
+    ----------
+    grid
+        Of the map: nothing is finer than two voxels.
+    parameters
+        What the user asked for.
+    fsc_angstrom
+        Global resolution of the halves, the default; None when there is none.
+
+    Raises
+    ------
+    UsageError
+        The low-pass asked for does nothing, or the strongest B-factor leaves only noise.
+    """
+    nyquist, end = 2 * max(grid.voxel_size_angstrom), parameters.low_pass_angstrom
+    if end and end < nyquist:
         raise UsageError(
             f"a low-pass at {end:g} A does nothing on voxels that hold {nyquist:g} A and more; "
-            "leave it out"
+            "give 0 for none"
         )
-    edge = Edge.ending_at(end or nyquist)
+    chosen = fsc_angstrom if end is None else end
+    edge = Edge.ending_at(max(chosen or nyquist, nyquist))
     edge.require(parameters.b_to)
-    return model, edge
+    return edge
 
 
 def _levels(grid: Grid, maps: HalfMaps, parameters: OversharpParameters) -> int:

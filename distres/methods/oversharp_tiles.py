@@ -15,7 +15,7 @@ from distres.kernels.deepres import HALO_VOX
 from distres.kernels.rescale import source_span
 from distres.kernels.sharpen import Edge, Sharpener
 from distres.methods.deblur_tiles import core_power
-from distres.methods.deepres_tiles import Place, predict, to_model_grid, within_ends
+from distres.methods.deepres_tiles import INSIDE, Place, predict, to_model_grid, within_ends
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import BIN_EDGES_ANGSTROM
 from distres.methods.reflected import read_reflected
@@ -32,7 +32,7 @@ def edge_of(parameters: Parameters) -> Edge:
 
 
 def scan_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Count the resolutions that DeepRes reads at nodes of a core, under each B-factor.
+    """Count resolutions at nodes of a core: of the halves, and of DeepRes under each B-factor.
 
     Parameters
     ----------
@@ -42,18 +42,19 @@ def scan_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         Those of `distres.methods.deepres_tiles.deepres_tile`, and ``b_square_angstrom`` (list)
         and ``edge``.
     """
-    scan = parameters["b_square_angstrom"]
-    counts = np.zeros((len(scan), len(BIN_EDGES_ANGSTROM) - 1), np.int64)
-    known = (inputs.core("mask") > 0) & np.isfinite(inputs.core("locres")).reshape(
-        inputs.tile.core_shape
-    )
+    scan, bins = parameters["b_square_angstrom"], len(BIN_EDGES_ANGSTROM) - 1
+    counts = np.zeros((1 + len(scan), bins), np.int64)
+    halves = np.asarray(inputs.core("locres"), np.float32).reshape(inputs.tile.core_shape)
+    known = (inputs.core("mask") >= INSIDE) & np.isfinite(halves)
     nodes, place = _nodes(inputs.tile, parameters)
     if known.any() and all(len(n) for n in nodes):
-        chosen = known[_nearest(inputs.tile, nodes, parameters)]
+        nearest = _nearest(inputs.tile, nodes, parameters)
+        chosen = known[nearest]
         if chosen.any():
-            for row, values in zip(counts, _scan(inputs, place, chosen, parameters), strict=True):
+            found = [halves[nearest][chosen], *_scan(inputs, place, chosen, parameters)]
+            for row, values in zip(counts, found, strict=True):
                 row += np.histogram(values, BIN_EDGES_ANGSTROM)[0]
-    return TileResult(row={"counts": counts})
+    return TileResult(row={"halves": counts[0], "counts": counts[1:]})
 
 
 def _nodes(tile: Tile, parameters: Parameters) -> tuple[tuple[range, ...], Place]:

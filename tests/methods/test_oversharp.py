@@ -9,6 +9,7 @@ import torch
 
 from distres.errors import InputError, UsageError
 from distres.io.deepres_weights import save_weights
+from distres.io.grid import Grid
 from distres.kernels.deepres import DeepResConfig, DeepResNetwork
 from distres.kernels.guinier import bin_centres
 from distres.kernels.phantom import BlobSpec, blob_region
@@ -22,7 +23,7 @@ from distres.methods.oversharp import (
     is_finer,
     verdict,
 )
-from distres.methods.oversharp_run import compute_oversharp
+from distres.methods.oversharp_run import choose_edge, compute_oversharp
 from distres.report.oversharpplot import write_pictures
 
 SCAN = np.array([50.0, 25.0, 0.0, -25.0, -50.0])
@@ -233,6 +234,19 @@ def test_a_finished_scan_is_resumed_without_computing(files, done):
     assert again.record["oversharp"] == done.record["oversharp"]
 
 
+def test_by_itself_the_spectrum_ends_where_the_halves_do():
+    grid = Grid(shape=(48,) * 3, voxel_size_angstrom=(1.2,) * 3)
+    assert 1 / choose_edge(grid, OversharpParameters(), 3.3).stop_per_angstrom == pytest.approx(3.3)
+    asked = OversharpParameters(low_pass_angstrom=4.0)
+    assert 1 / choose_edge(grid, asked, 3.3).stop_per_angstrom == pytest.approx(4.0)
+    for parameters, fsc in ((OversharpParameters(low_pass_angstrom=0.0), 3.3), (CHOSEN, None)):
+        wanted = parameters.low_pass_angstrom or 2.4
+        assert 1 / choose_edge(grid, parameters, fsc).stop_per_angstrom == pytest.approx(wanted)
+    assert 1 / choose_edge(grid, OversharpParameters(), None).stop_per_angstrom == pytest.approx(
+        2.4
+    )
+
+
 def test_mistakes_are_refused_before_anything_is_computed(files, tmp_path):
     network = DeepResParameters(weights=files["weights"], device="cpu")
     options = RunOptions(output=tmp_path / "run", mask=files["mask"])
@@ -243,7 +257,11 @@ def test_mistakes_are_refused_before_anything_is_computed(files, tmp_path):
         )
     with pytest.raises(UsageError, match="leaves only noise"):
         compute_oversharp(
-            files["map"], *halves, OversharpParameters(b_to=-2000.0), network, options
+            files["map"],
+            *halves,
+            OversharpParameters(b_to=-2000.0, low_pass_angstrom=0.0),
+            network,
+            options,
         )
     other = write(tmp_path / "other.mrc", np.ones((40, 48, 48)))
     with pytest.raises(InputError, match="48"):

@@ -1,0 +1,110 @@
+"""The B-factor that `distres oversharp` finds on phantoms whose blur is known.
+
+Usage: python benchmarks/oversharp.py STRUCTURE [--blur 40 80 140] [--noise 0.03 0.05]
+           [--weights FILE] [--low-pass A] [--folder oversharp]
+
+For each blur and noise: half maps of the structure, every atom with B = blur, white noise in each
+half; their mean is the map. Sharpening by -blur gives the atoms back as they were computed, with
+the noise amplified; how much sharpening helps before noise outweighs it is told by the correlation,
+inside the mask, of the sharpened map with the density of the same atoms without blur or noise. The
+table sets the B of the scan beside the blur, beside the B of the best correlation (in steps of 5),
+and beside the Guinier fit's.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import torch
+from common import distres, measure, table
+
+from distres.kernels.sharpen import Edge, Sharpener
+
+
+def phantom(structure, folder, blur, noise):
+    place = folder / f"b{blur:g}_n{noise:g}"
+    if not (place / "p_truth.json").exists():
+        measure(
+            distres(
+                *("phantom", "model", structure, "-o", place, "--overwrite", "--padding", "12"),
+                *("--b-factor", f"{blur}", "--noise", f"{noise}", "--stem", "p"),
+            )
+        )
+    return {role: place / f"p_{role}.mrc" for role in ("half1", "half2", "mask")}
+
+
+def mean_of(files):
+    with mrcfile.open(files["half1"]) as first:
+        values = (first.data + mrcfile.read(files["half2"])) / 2
+        voxel, origin = first.voxel_size.copy(), first.header.origin.copy()
+    path = files["half1"].with_name("p_mean.mrc")
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(values.astype(np.float32))
+        file.voxel_size = voxel
+        file.header.origin = origin
+    return path
+
+
+def best_correlation(path, truth, mask, end_angstrom):
+    """Return the B under which the map resembles the truth most, and that correlation."""
+    inside = mrcfile.read(mask) > 0.5
+    wanted = mrcfile.read(truth)[inside].astype(float)
+    values = torch.from_numpy(mrcfile.read(path).copy())
+    sharpener = Sharpener(values, (1.0,) * 3, Edge.ending_at(end_angstrom))
+    scan = np.arange(0, -251, -5)
+    found = [np.corrcoef(sharpener.sharpened(float(b)).numpy()[inside], wanted)[0, 1] for b in scan]
+    return float(scan[int(np.argmax(found))]), max(found)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("structure", type=Path)
+    parser.add_argument("--blur", nargs="+", type=float, default=[40, 80, 140])
+    parser.add_argument("--noise", nargs="+", type=float, default=[0.03])
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--low-pass", type=float)
+    parser.add_argument("--samples", type=int, default=3000)
+    parser.add_argument("--folder", type=Path, default=Path("oversharp"))
+    chosen = parser.parse_args()
+    truth = phantom(chosen.structure, chosen.folder, 0, 0)["half1"]
+    rows = []
+    for blur in chosen.blur:
+        for noise in chosen.noise:
+            files = phantom(chosen.structure, chosen.folder, blur, noise)
+            path = mean_of(files)
+            run = path.parent / "run"
+            cost = measure(
+                distres(
+                    *("oversharp", path, files["half1"], files["half2"], "-m", files["mask"]),
+                    *("-o", run, "--overwrite", "--cluster", "none", "--device", "cpu"),
+                    *("--samples", f"{chosen.samples}", "--b-range", "-250", "50"),
+                    *(("--weights", chosen.weights) if chosen.weights else ()),
+                    *(("--low-pass", f"{chosen.low_pass}") if chosen.low_pass is not None else ()),
+                )
+            )
+            found = json.loads((run / "run.json").read_text())["oversharp"]
+            best, _ = best_correlation(
+                path, truth, files["mask"], found["spectrum_ends_at_angstrom"]
+            )
+            rows.append(
+                (
+                    f"{blur:g}",
+                    f"{noise:g}",
+                    f"{found['spectrum_ends_at_angstrom']:.2f}",
+                    f"{found['halves_angstrom']:.2f}",
+                    f"{found['deepres_angstrom']:.2f}",
+                    f"{-found['b_square_angstrom']:.0f}{'' if found['reached'] else ' (end)'}",
+                    f"{-best:.0f}",
+                    f"{-(found['b_guinier_square_angstrom'] or np.nan):.0f}",
+                    f"{cost.cpu_seconds:.0f}",
+                )
+            )
+            print(rows[-1], flush=True)
+    heads = ("blur", "noise", "FSC 0.143", "halves 20 %", "DeepRes 20 %", "B found", "best CC")
+    print(table(rows, (*heads, "Guinier", "CPU s")))
+
+
+if __name__ == "__main__":
+    main()
