@@ -17,6 +17,8 @@ from distres.methods.fsc_directional import (
     run_directional,
 )
 from distres.methods.options import RunOptions
+from distres.methods.phantom_chains import ModelParameters
+from distres.methods.phantom_model import make_model
 from distres.report.directionsplot import write_pictures
 
 EDGE = 64
@@ -74,6 +76,39 @@ def test_a_map_with_all_views_is_not_accused(tmp_path):
     assert found["occupancy_angstrom"]["0.5"] == pytest.approx(
         found["resolution_angstrom"], rel=0.06
     )
+
+
+@pytest.mark.parametrize(("missing_degrees", "accused"), [(0, False), (40, True)])
+def test_missing_views_of_haemagglutinin_are_found(tmp_path, shared, missing_degrees, accused):
+    """On a long molecule in much noise directions differ by chance too: that is no accusation."""
+    phantom = make_model(
+        ModelParameters(
+            structure=shared / "data" / "structures" / "4fqi.pdb.gz",
+            voxel_size_angstrom=2.5,
+            b_factor=80.0,
+        )
+    )
+    density = phantom.density
+    rng = np.random.default_rng(0)
+    k = np.meshgrid(*(np.fft.fftfreq(n) for n in density.shape), indexing="ij")
+    cosine = np.abs(k[0]) / np.sqrt(np.maximum(sum(a**2 for a in k), 1e-12))
+    spectrum = np.fft.fftn(density)
+    spectrum[cosine > np.cos(np.radians(missing_degrees))] *= missing_degrees == 0
+    noise = 0.7 * density[phantom.labels > 0].std()
+    halves = [
+        (np.fft.ifftn(spectrum).real + noise * rng.standard_normal(density.shape)).astype("f4")
+        for _ in "12"
+    ]
+    options = RunOptions(output=tmp_path / "run", pixel_size_angstrom=2.5)
+    record = compute_directional(*halves, DirectionalParameters(), options).record
+    zone = record["statistics"]["occupancy_angstrom"]
+    assert zone["0.9"] > 1.3 * zone["0.1"]
+    assert any("directions differ" in text for text in record["warnings"]) == accused
+    if accused:
+        assert record["statistics"]["coarsest"]["tilt_degrees"] < 30
+        assert record["statistics"]["uneven_shells"] > 10
+    else:
+        assert record["statistics"]["uneven_shells"] <= 1
 
 
 def test_the_wiener_filter_errs_less_than_one_that_is_the_same_all_round(tmp_path):
