@@ -62,6 +62,8 @@ def folder(tmp_path_factory):
         (("a_half1.mrc", "--resume", "--overwrite"), 2, ("give one",)),
         (("a_half1.mrc", "--cluster", "tcp://127.0.0.1:9"), 4, ("127.0.0.1:9",)),
         (("a_half1.mrc", "--cluster", "nowhere.toml"), 2, ("nowhere.toml",)),
+        (("a_half1.mrc", "--symmetry", "X9"), 2, ("X9", "C99")),
+        (("a_half1.mrc", "--pg", "I", "--dry-run"), 2, ("--dry-run", "--symmetry")),
     ],
 )
 def test_each_mistake_has_its_sentence_and_code(distres, folder, words, code, said):
