@@ -77,6 +77,7 @@ def deepres(
     ],
     mask: shared.Mask = None,
     output: shared.Output = None,
+    store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
     model: Model = ModelName.auto,
     resolution_range: Annotated[

@@ -264,7 +264,9 @@ def _open_image(name: str, group: zarr.Group, pixel_size_angstrom: float | None)
         )
     try:
         levels = tuple(_levels(name, group, image, pixel_size_angstrom))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise InputError(f"{name} has damaged OME-Zarr metadata ({error!r})") from error
     own = own_attributes(attributes)
     statistics = own.get("statistics") or {}
