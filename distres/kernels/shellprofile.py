@@ -18,6 +18,7 @@ COLUMNS = 3
 # Shells of fewer voxels say nothing.
 FEWEST_VOXELS = 50
 FEWEST_SHELLS = 3
+RIM_RESOLUTIONS = 2.0
 
 Float = npt.NDArray[np.float64]
 
@@ -85,6 +86,26 @@ def means_and_deviations(sums: Float) -> tuple[Float, Float]:
     mean = sums[..., 1] / safe
     variance = np.maximum(sums[..., 2] / safe - mean**2, 0)
     return np.where(enough, mean, np.nan), np.where(enough, np.sqrt(variance), np.nan)
+
+
+def inner_shells(radius_angstrom: Float, mean: Float, voxels: Float) -> npt.NDArray[np.bool_]:
+    """Return the shells away from the rim, which straight lines are fitted to.
+
+    At the rim of a particle the window around a voxel holds less of it, and resolution falls for
+    that reason alone: over `RIM_RESOLUTIONS` mean resolutions it is left out, unless too little
+    remains.
+
+    Parameters
+    ----------
+    radius_angstrom, mean, voxels
+        See `fit_line`.
+    """
+    known = np.isfinite(mean)
+    if not known.any():
+        return known
+    width = RIM_RESOLUTIONS * float(np.average(mean[known], weights=voxels[known]))
+    inner = known & (radius_angstrom <= radius_angstrom[known].max() - width)
+    return inner if inner.sum() >= FEWEST_SHELLS else known
 
 
 def fit_line(radius_angstrom: Float, mean: Float, voxels: Float) -> Line:

@@ -15,6 +15,7 @@ from distres.kernels.centred import Float3
 from distres.kernels.shellprofile import (
     Line,
     fit_line,
+    inner_shells,
     means_and_deviations,
     shell_of,
     shell_sums,
@@ -48,7 +49,9 @@ class Profiles:
         By name of `PROFILES`, (shells,): how many, and mean and standard deviation in angstrom, NaN
         where there are few.
     lines
-        By name, the straight line through the means.
+        By name, the straight line through the means away from the rim.
+    fitted_angstrom
+        Radii of the innermost and the outermost shell that lines are fitted to.
     """
 
     radius_angstrom: Float
@@ -56,6 +59,7 @@ class Profiles:
     means: Mapping[str, Float]
     deviations: Mapping[str, Float]
     lines: Mapping[str, Line]
+    fitted_angstrom: tuple[float, float]
 
     def as_json(self) -> dict[str, Any]:
         """Return the curves, with null for NaN."""
@@ -64,6 +68,7 @@ class Profiles:
             "means_angstrom": {name: _nullable(v) for name, v in self.means.items()},
             "deviations_angstrom": {name: _nullable(v) for name, v in self.deviations.items()},
             "voxels": {name: v.astype(int).tolist() for name, v in self.voxels.items()},
+            "fitted_angstrom": _nullable(np.array(self.fitted_angstrom)),
             "lines": {
                 name: {key: value if np.isfinite(value) else None for key, value in line.items()}
                 for name, line in ((n, asdict(v)) for n, v in self.lines.items())
@@ -185,13 +190,19 @@ def _profiles(sums: Float, width: float) -> Profiles:
     sums = sums[:, : int(used[-1]) + 1 if used.size else 1]
     means, deviations = means_and_deviations(sums)
     radius: Float = (np.arange(sums.shape[1], dtype=np.float64) + 0.5) * width
+    # All maps of a run are fitted over the same shells.
+    radial = PROFILES.index("radial")
+    inner = inner_shells(radius, means[radial], sums[radial, :, 0])
+    fitted = np.where(inner, means, np.nan)
     by_name = dict(zip(PROFILES, range(len(PROFILES)), strict=True))
+    ends = radius[inner] if inner.any() else np.array([np.nan])
     return Profiles(
+        fitted_angstrom=(float(ends[0]), float(ends[-1])),
         radius_angstrom=radius,
         voxels={name: sums[i, :, 0] for name, i in by_name.items()},
         means={name: means[i] for name, i in by_name.items()},
         deviations={name: deviations[i] for name, i in by_name.items()},
-        lines={name: fit_line(radius, means[i], sums[i, :, 0]) for name, i in by_name.items()},
+        lines={name: fit_line(radius, fitted[i], sums[i, :, 0]) for name, i in by_name.items()},
     )
 
 

@@ -84,7 +84,7 @@ def draw_profiles(record: Mapping[str, Any], *, title: str = "") -> Figure:
         label = words
         if line["slope"] is not None:
             label += f": {line['slope']:+.4f} ± {line['slope_error']:.4f} Å/Å"
-            ends = radius[known][[0, -1]]
+            ends = np.array(profiles["fitted_angstrom"])
             axes.plot(
                 ends,
                 line["intercept_angstrom"] + line["slope"] * ends,
@@ -99,7 +99,8 @@ def draw_profiles(record: Mapping[str, Any], *, title: str = "") -> Figure:
         every = np.concatenate(shown)
         margin = 0.06 * (every.max() - every.min()) + 0.05
         axes.set_ylim(float(every.max() + margin), float(every.min() - margin))
-        axes.legend(frameon=False, fontsize=8, title="slope of the fitted line", title_fontsize=8)
+        words = "slope of the fitted line, rim left out"
+        axes.legend(frameon=False, fontsize=8, title=words, title_fontsize=8)
     else:
         axes.text(0.5, 0.5, "no radius has a resolution", ha="center", transform=axes.transAxes)
     axes.grid(alpha=0.3)

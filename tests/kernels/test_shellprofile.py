@@ -5,6 +5,7 @@ import pytest
 
 from distres.kernels.shellprofile import (
     fit_line,
+    inner_shells,
     means_and_deviations,
     shell_of,
     shell_sums,
@@ -59,6 +60,22 @@ def test_a_slope_is_as_uncertain_as_it_says():
     lines = [fit_line(x, 4 + 0.02 * x + 0.3 * rng.standard_normal(30), w) for _ in range(200)]
     spread = np.std([line.slope for line in lines])
     assert spread == pytest.approx(np.mean([line.slope_error for line in lines]), rel=0.2)
+
+
+def test_the_rim_of_a_particle_is_left_out_of_the_fit():
+    """Flat at 3 A up to 20 A, then falling: 3.9 A on average, so the outer 7.8 A are the rim."""
+    radius = np.arange(0.5, 26)
+    mean = np.where(radius < 20, 3.0, 3 + 0.3 * (radius - 20))
+    voxels = radius**2
+    inner = inner_shells(radius, mean, voxels)
+    assert radius[inner].max() == 17.5
+    line = fit_line(radius, np.where(inner, mean, np.nan), voxels)
+    assert abs(line.slope) < 1e-9
+
+
+def test_a_particle_that_is_all_rim_is_fitted_whole():
+    radius = np.arange(0.5, 6)
+    assert inner_shells(radius, np.full(6, 9.0), np.ones(6)).all()
 
 
 def test_too_few_shells_have_no_slope():

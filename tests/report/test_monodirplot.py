@@ -28,6 +28,7 @@ def record():
         "radius_angstrom": [0.5, 1.5, 2.5, 3.5, 4.5],
         "means_angstrom": means,
         "lines": dict.fromkeys(NAMES, line),
+        "fitted_angstrom": [1.5, 3.5],
     }
     return {"monodir": {"preferred_directions": rows, "profiles": profiles}}
 
