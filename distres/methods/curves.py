@@ -11,12 +11,13 @@ from scipy.ndimage import map_coordinates
 
 from distres.engine.elsewhere import store_of
 from distres.errors import InputError, UsageError
+from distres.methods.symmetry_tiles import Frame
 
 Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def curve_at(directory: Path, point_angstrom: tuple[float, float, float]) -> Curve:
-    """Interpolate the kept curves at one point.
+    """Interpolate the kept curves at one point; with a symmetry, at its mate that was solved.
 
     Parameters
     ----------
@@ -43,6 +44,10 @@ def curve_at(directory: Path, point_angstrom: tuple[float, float, float]) -> Cur
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise InputError(f"{directory} holds no finished local FSC with its curves") from error
     voxel = _voxel_at(record["grid"], point_angstrom)
+    if "symmetry" in record:
+        frame = Frame.of(record["symmetry"])
+        [(_, mates)] = frame.mates(frame.points(voxel[None]))
+        voxel = mates[0]
     frequency: list[float] = []
     correlation: list[float] = []
     for level, path in sorted(((int(k), v) for k, v in places.items()), reverse=True):

@@ -67,7 +67,7 @@ class Frame:
         ends = np.minimum(self.centre_vox, last - self.centre_vox) * self.spacing_angstrom
         return float(ends.min())
 
-    def points(self, voxels: npt.NDArray[np.intp]) -> Float:
+    def points(self, voxels: npt.NDArray[Any]) -> Float:
         """Return (n, 3) voxels as angstrom from the centre."""
         return np.asarray((voxels - self.centre_vox) * self.spacing_angstrom)
 

@@ -14,6 +14,7 @@ from distres.kernels.masks import block_max
 from distres.kernels.symmetry import AsymmetricUnit, operators
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
+from distres.methods.curves import curve_at
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
@@ -140,6 +141,17 @@ def test_the_answer_has_the_symmetry(answers):
     for axis in range(3):
         np.testing.assert_array_equal(turned(copied[0], axis), copied[0])
         np.testing.assert_array_equal(turned(flags[0], axis), flags[0])
+
+
+def test_the_curve_of_a_point_is_that_of_its_mate(particle, tmp_path):
+    """Curves are kept where they were measured; every point of the particle has one."""
+    run(particle, "localfsc", tmp_path / "run", "D2")
+    at = np.array([9.0, 6.0, -7.0])
+    mates = [tuple(r @ at + MIDDLE) for r in operators("D2")]
+    curves = [curve_at(tmp_path / "run", mate)[1] for mate in mates]
+    assert np.isfinite(curves[0]).all()
+    for curve in curves[1:]:
+        np.testing.assert_allclose(curve, curves[0], atol=1e-6)
 
 
 def test_halves_without_the_symmetry_are_refused(particle, tmp_path):
