@@ -119,6 +119,8 @@ class ResolutionField:
         (z, y, x) angstrom, NaN beyond the reach of its extension.
     finest_angstrom, coarsest_angstrom, median_angstrom
         Of defined voxels inside the mask.
+    sharp_angstrom
+        What 5 % of them are finer than: lines through Guinier plots end there.
     signal_variance, noise_variance
         Of the map inside and outside the mask; the latter 0 without an outside.
     empty_deviation
@@ -129,6 +131,7 @@ class ResolutionField:
     finest_angstrom: float
     coarsest_angstrom: float
     median_angstrom: float
+    sharp_angstrom: float
     signal_variance: float
     noise_variance: float
     empty_deviation: float

@@ -32,6 +32,7 @@ EXTEND_VOX = 16
 _BYTES_PER_VOXEL = 60.0
 # Sections looked at to learn what a map's numbers mean.
 _SAMPLED_SECTIONS = 24
+_SHARP = 0.05
 
 
 def bring_resolution(
@@ -174,16 +175,22 @@ def _field(table: Table, source: Source) -> ResolutionField:
             "is it in angstrom?"
         )
     (inside, outside, empty) = table.sum("moments")
-    middle = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
     return ResolutionField(
         source=source,
         finest_angstrom=float(table.columns["lowest"].min()),
         coarsest_angstrom=float(table.columns["highest"].max()),
-        median_angstrom=float(np.sqrt(BIN_EDGES_ANGSTROM[middle] * BIN_EDGES_ANGSTROM[middle + 1])),
+        median_angstrom=_quantile(counts, 0.5),
+        sharp_angstrom=_quantile(counts, _SHARP),
         signal_variance=_variance(inside),
         noise_variance=_variance(outside),
         empty_deviation=float(np.sqrt(_variance(empty))),
     )
+
+
+def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
+    """Return the middle of the bin that a share of all counts ends in."""
+    place = int(np.searchsorted(np.cumsum(counts), counts.sum() * share))
+    return float(np.sqrt(BIN_EDGES_ANGSTROM[place] * BIN_EDGES_ANGSTROM[place + 1]))
 
 
 def _variance(moments: Sequence[float] | npt.NDArray[np.float64]) -> float:

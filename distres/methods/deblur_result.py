@@ -173,6 +173,7 @@ def _statistics(
         "b_factor_before": profile["b_before"],
         "b_factor_after": profile["b_after"],
         "finest_angstrom": found.finest_angstrom,
+        "sharp_angstrom": found.sharp_angstrom,
         "median_angstrom": found.median_angstrom,
         "coarsest_angstrom": found.coarsest_angstrom,
     }
@@ -198,11 +199,11 @@ def guinier_profile(
     for role, name in (("before", "map"), ("after", "iterate")):
         amplitude = radial_amplitude(profiles, name)
         columns[f"amplitude_{role}"] = amplitude
-        b, _ = fit_b_factor(frequency, amplitude, high_angstrom=found.finest_angstrom)
+        b, _ = fit_b_factor(frequency, amplitude, high_angstrom=found.sharp_angstrom)
         fitted[f"b_{role}"] = b if np.isfinite(b) else None
     if model is not None:
         after = columns["amplitude_after"]
-        columns["amplitude_model"] = scaled_to(model, after, frequency, found.finest_angstrom)
+        columns["amplitude_model"] = scaled_to(model, after, frequency, found.sharp_angstrom)
     return {"columns": columns, **fitted}
 
 

@@ -131,7 +131,7 @@ def draw_deblur(directory: Path) -> list[Path]:
     record = RunRecord.load(directory)
     outputs = record.outputs
     name = Path(outputs["sharpened"]).stem
-    finest = float(record.raw["statistics"]["finest_angstrom"])
+    finest = float(record.raw["statistics"]["sharp_angstrom"])
     profile = read_columns(directory / outputs["guinier"])
     written = write_both(
         draw_guinier(profile, finest_angstrom=finest, title=f"{name}: Guinier plot"),
