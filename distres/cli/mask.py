@@ -125,7 +125,7 @@ def mask(
     """
     save_config(context)
     from distres.cli.logs import start_logging
-    from distres.methods.mask import MaskParameters
+    from distres.methods.mask_plan import MaskParameters
     from distres.methods.mask_run import make_mask
 
     start_logging(log_file)

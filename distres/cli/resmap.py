@@ -102,7 +102,7 @@ def resmap(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
-    from distres.methods.resmap import ResmapParameters
+    from distres.methods.resmap_plan import ResmapParameters
     from distres.methods.resmap_run import compute_resmap
 
     start_logging(log_file)

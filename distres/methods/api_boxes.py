@@ -10,7 +10,7 @@ from distres.methods.api import run_directory
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
 from distres.methods.options import RunOptions, parse_memory
-from distres.methods.resmap import ResmapParameters
+from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
 from distres.methods.spheres_run import compute_spheres
@@ -109,7 +109,7 @@ def resmap(
     single
         Take `half1` as a single map even if it has a partner; an array without `half2` always is.
     **parameters
-        Fields of `distres.methods.resmap.ResmapParameters`.
+        Fields of `distres.methods.resmap_plan.ResmapParameters`.
 
     Returns
     -------

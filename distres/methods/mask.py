@@ -8,7 +8,6 @@ in the run's store, beside a coarse occupancy that tells which tiles of any plan
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,15 @@ from distres.engine.cluster import Executor
 from distres.engine.jobs import OutputSpec, Source, TileJob, ZarrSource
 from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
-from distres.engine.runner import Table, output, run_job
+from distres.engine.runner import output, run_job
 from distres.engine.tiles import Tile, TilePlan
-from distres.errors import InputError, UsageError
+from distres.errors import UsageError
 from distres.io.grid import Grid, require_same_grid
 from distres.io.volume import Volume
 from distres.kernels.masks import halo_vox
 from distres.kernels.particle import Search, find_particle
+from distres.methods.mask_checks import box_warnings, mask_statistics, refuse_bad_values
+from distres.methods.mask_plan import MaskParameters
 from distres.methods.mask_tiles import (
     MASK,
     OCCUPANCY,
@@ -41,69 +42,6 @@ logger = logging.getLogger(__name__)
 # (measured: 24 bytes a voxel and the two inputs), whatever the size of the volume.
 SEARCH_EDGE_VOX = 256
 FIELD = "mask_field"
-_FACES = ("first z", "last z", "first y", "last y", "first x", "last x")
-_SMALL, _LARGE = 1e-3, 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskParameters:
-    """How an automatic mask is made; lengths are in angstrom.
-
-    Attributes
-    ----------
-    resolution_angstrom
-        Low-pass of the search; None takes 15 angstrom, or four voxels of the level searched when
-        that is more.
-    false_positive_level
-        Probability that noise alone passes the threshold anywhere in the box.
-    density_fraction
-        Fraction of the particle's median density at which its surface is drawn.
-    component_fraction
-        Smallest region kept, as a fraction of the largest.
-    fill_holes
-        Whether closed hollows belong to the mask.
-    dilation_angstrom
-        Growth beyond the surface; None takes 2 angstrom or one voxel, whichever is more.
-    edge_angstrom
-        Width of the raised cosine; None takes 5 voxels.
-    """
-
-    resolution_angstrom: float | None = None
-    false_positive_level: float = 0.01
-    density_fraction: float = 0.3
-    component_fraction: float = 0.1
-    fill_holes: bool = False
-    dilation_angstrom: float | None = None
-    edge_angstrom: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("false_positive_level", "density_fraction", "component_fraction"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise UsageError(f"{name} must lie between 0 and 1, not at {value}")
-        if self.resolution_angstrom is not None and not self.resolution_angstrom > 0:
-            raise UsageError(
-                f"the mask's low-pass must be positive, not {self.resolution_angstrom} angstrom"
-            )
-        for name in ("dilation_angstrom", "edge_angstrom"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UsageError(f"{name} must be 0 or more, not {value}")
-
-    def resolved(self, grid: Grid, factor: int) -> "MaskParameters":
-        """Fill in what depends on the voxel size; `factor` is the search level's."""
-        voxel = max(grid.voxel_size_angstrom)
-        return MaskParameters(
-            resolution_angstrom=self.resolution_angstrom or max(15.0, 4 * voxel * factor),
-            false_positive_level=self.false_positive_level,
-            density_fraction=self.density_fraction,
-            component_fraction=self.component_fraction,
-            fill_holes=self.fill_holes,
-            dilation_angstrom=max(2.0, voxel)
-            if self.dilation_angstrom is None
-            else self.dilation_angstrom,
-            edge_angstrom=5 * voxel if self.edge_angstrom is None else self.edge_angstrom,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +151,7 @@ def auto_mask(
     zarr.create_array(run.store, name=FIELD, data=found.field, chunks="auto", overwrite=True)
     job = _soften_job(run, grid, factor, settings, executor, tile)
     table = run_job(job, run=run, executor=executor)
-    statistics = _statistics(table, grid)
+    statistics = mask_statistics(table, grid)
     everything = found.kind == "everything"
     return MaskResult(
         source=output(run, MASK),
@@ -222,7 +160,7 @@ def auto_mask(
         threshold=float(found.statistics["threshold"] or 0.0),
         statistics={**statistics, **found.statistics, "search_level": level},
         parameters=asdict(settings),
-        warnings=(*found.warnings, *(() if everything else _box_warnings(statistics))),
+        warnings=(*found.warnings, *(() if everything else box_warnings(statistics))),
     )
 
 
@@ -268,8 +206,8 @@ def load_mask(
         bytes_per_voxel=24,
     )
     table = run_job(job, run=run, executor=executor)
-    _refuse_bad_values(volume.path, table)
-    statistics = _statistics(table, grid)
+    refuse_bad_values(volume.path, table)
+    statistics = mask_statistics(table, grid)
     return MaskResult(
         source=mask if isinstance(mask, ZarrSource) else output(run, MASK),
         occupancy=output(run, OCCUPANCY),
@@ -277,7 +215,7 @@ def load_mask(
         threshold=None,
         statistics=statistics,
         parameters={"path": volume.path},
-        warnings=_box_warnings(statistics),
+        warnings=box_warnings(statistics),
     )
 
 
@@ -352,48 +290,3 @@ def _soften_job(
         },
         bytes_per_voxel=bytes_per_voxel,
     )
-
-
-def _statistics(table: Table, grid: Grid) -> dict[str, Any]:
-    voxels = prod(grid.shape)
-    inside = int(table.sum("inside_vox"))
-    faces = [int(n) for n in table.sum("face_vox")]
-    return {
-        "fraction": inside / voxels,
-        "inside_vox": inside,
-        "volume_angstrom3": inside * prod(grid.voxel_size_angstrom),
-        "nonzero_fraction": int(table.sum("nonzero_vox")) / voxels,
-        "mean": float(table.sum("weight")) / voxels,
-        "binary": int(table.sum("between_vox")) == 0,
-        "touches": [name for name, n in zip(_FACES, faces, strict=True) if n],
-    }
-
-
-def _refuse_bad_values(path: str, table: Table) -> None:
-    low, high = float(table.columns["minimum"].min()), float(table.columns["maximum"].max())
-    if int(table.sum("not_finite_vox")):
-        raise InputError(f"the mask {path} holds values that are not finite; repair it")
-    if low < 0 or high > 1:
-        raise InputError(
-            f"the mask {path} holds values from {low:g} to {high:g}; a mask lies between 0 and 1: "
-            "is it a map?"
-        )
-    if high == 0:
-        raise InputError(f"the mask {path} is empty (all voxels are 0); give another mask")
-
-
-def _box_warnings(statistics: dict[str, Any]) -> tuple[str, ...]:
-    found = []
-    if statistics["touches"]:
-        found.append(
-            f"the mask touches the box edge ({', '.join(statistics['touches'])}): values there "
-            "come from windows that reach outside the data"
-        )
-    fraction = statistics["fraction"]
-    if fraction < _SMALL:
-        found.append(f"the mask covers {100 * fraction:.3g} % of the box: is it the right one?")
-    if fraction > _LARGE:
-        found.append(
-            f"the mask covers {100 * fraction:.0f} % of the box: little solvent is left outside"
-        )
-    return tuple(found)

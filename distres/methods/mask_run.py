@@ -18,7 +18,8 @@ from distres.io.halves import find_partner
 from distres.io.mrc_write import write_mrc
 from distres.io.names import stem_of
 from distres.io.volume import Volume, VolumeLike, open_volume
-from distres.methods.mask import MaskParameters, auto_mask, search_level
+from distres.methods.mask import auto_mask, search_level
+from distres.methods.mask_plan import MaskParameters
 from distres.methods.mask_tiles import MASK, OCCUPANCY
 from distres.methods.options import RunOptions
 from distres.methods.pyramid import ingest

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distres.io.grid import Grid, Region, Shape3
-from distres.kernels.phantom import BlobSpec, BlobTruth, blob_region
+from distres.kernels.blob import BlobSpec
+from distres.kernels.phantom import BlobTruth, blob_region
 from distres.methods.phantom_files import (
     PhantomFiles,
     noise_from,

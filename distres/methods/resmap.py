@@ -7,139 +7,31 @@ sums. The halo of a statistic is its window's radius, exactly.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from math import ceil, log
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from distres.engine.cluster import Executor
-from distres.engine.jobs import OutputSpec, Source, TileFunction, TileJob
-from distres.engine.planner import plan_tiles
+from distres.engine.jobs import OutputSpec, Source
 from distres.engine.run import Run
-from distres.engine.runner import output, run_job
+from distres.engine.runner import output
 from distres.engine.tables import Table
-from distres.errors import InputError, UsageError
+from distres.errors import InputError
 from distres.io.grid import Grid
 from distres.kernels.discovery import TailBins, benjamini_yekutieli
-from distres.kernels.whitening import NoiseFit
-from distres.methods.nearby import FewCells, focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
+from distres.methods.resmap_passes import Passes, variances_of, whiten
+from distres.methods.resmap_plan import FINEST_VOX, ResmapParameters
 from distres.methods.resmap_tiles import (
-    CELL_REACH,
-    CELL_VOX,
-    CUBE_VOX,
     FLAGS,
-    LEVEL,
     LOCRES,
-    MEAN,
-    NOISE,
-    WHITENING_HALO,
     decision_tile,
     level_tile,
     places_path,
     sinusoid_of,
-    spectrum_tile,
     statistic_tile,
-    variance_tile,
-    whiten_tile,
 )
 
-# Wavelengths nearer to each other than this are no independent evidence.
-RATIO = 1.15
-FINEST_VOX = 2.2
-COARSEST_VOX = 16.0
 PUBLISHED_MARGIN_VOX = 9
-PUBLISHED_CUBE_VOX = 160
-ELBOW_ANGSTROM = 10.0
-BYTES_PER_VOXEL = 80.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResmapParameters:
-    """What decides the answer of ResMap.
-
-    Attributes
-    ----------
-    finest_angstrom, coarsest_angstrom
-        Ends of the wavelengths tested; None for 2.2 and 16 voxels.
-    step_angstrom
-        Distance of wavelengths; None takes them 15 % apart.
-    rate
-        Share of false discoveries among the voxels found at a wavelength.
-    kappa
-        Width of the window, see `distres.kernels.steerable.Sinusoid`.
-    whiten
-        Strength of whitening, 0 to 1; 0 leaves the maps as they are.
-    elbow_angstrom
-        The noise spectrum is fitted beyond this resolution.
-    local_noise
-        Let the noise variance change over the volume (half maps only).
-    compat
-        ``resmap``: kappa 1, steps of 1 A, one noise variance, and no voxels within 9 of a face.
-    device
-        ``auto``, ``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    UsageError
-        A value makes no sense; the message says which and what does.
-    """
-
-    finest_angstrom: float | None = None
-    coarsest_angstrom: float | None = None
-    step_angstrom: float | None = None
-    rate: float = 0.05
-    kappa: float = 0.5
-    whiten: float = 1.0
-    elbow_angstrom: float | None = None
-    local_noise: bool = True
-    compat: str | None = None
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        fine, coarse = self.finest_angstrom, self.coarsest_angstrom
-        if fine is not None and coarse is not None and not 0 < fine <= coarse:
-            raise UsageError(
-                f"a range of wavelengths goes from fine to coarse, not from {fine} to {coarse}"
-            )
-        if not 0 < self.rate <= 0.2:
-            raise UsageError(
-                f"the rate of false discoveries lies between 0 and 0.2, not at {self.rate}"
-            )
-        if not 0.1 <= self.kappa <= 4:
-            raise UsageError(f"kappa lies between 0.1 and 4, not at {self.kappa}")
-        if not 0 <= self.whiten <= 1:
-            raise UsageError(f"the strength of whitening lies between 0 and 1, not {self.whiten}")
-        if self.step_angstrom is not None and not self.step_angstrom > 0:
-            raise UsageError(f"the step must be positive, not {self.step_angstrom} angstrom")
-        if self.compat not in (None, "resmap"):
-            raise UsageError(f"compat '{self.compat}' is unknown; use resmap")
-
-    def wavelengths(self, grid: Grid) -> tuple[float, ...]:
-        """Return the wavelengths tested, rising, in angstrom.
-
-        Raises
-        ------
-        UsageError
-            The finest is below what the voxels hold.
-        """
-        voxel = max(grid.voxel_size_angstrom)
-        least = round(FINEST_VOX * voxel, 1) if self.compat else FINEST_VOX * voxel
-        fine = max(self.finest_angstrom or 0.0, least)
-        coarse = self.coarsest_angstrom or max(COARSEST_VOX * voxel, fine)
-        if coarse < fine:
-            raise UsageError(
-                f"voxels of {voxel:g} A hold wavelengths of {least:.2f} A and more, not up to "
-                f"{coarse:g} A; give a coarser end"
-            )
-        step = self.step_angstrom or (1.0 if self.compat else None)
-        if step is None:
-            count = ceil(log(coarse / fine) / log(RATIO) - 1e-9) + 1
-            return tuple(float(w) for w in np.geomspace(fine, coarse, max(count, 1)))
-        # The published sweep goes one step past the end if that is where it falls.
-        count = ceil((coarse - fine) / step - 1e-9) + 1
-        return tuple(float(fine + i * step) for i in range(count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,80 +87,6 @@ class ResmapResult:
             "whitening": self.fit,
             "noise_spectrum": list(self.spectrum),
         }
-
-
-@dataclass(slots=True, kw_only=True)
-class Passes:
-    """Runs the passes of one ResMap and keeps what each needs of those before."""
-
-    sources: dict[str, Source]
-    mask: Source
-    occupancy: Source | None
-    unit: Source
-    unit_occupancy: Source | None
-    grid: Grid
-    run: Run
-    executor: Executor
-    settings: dict[str, Any]
-    tile: int | None = None
-    tables: dict[str, Table] = field(default_factory=dict)
-
-    def go(
-        self,
-        name: str,
-        function: TileFunction,
-        inputs: dict[str, Source],
-        *,
-        halo: Sequence[int] = (0, 0, 0),
-        outputs: dict[str, OutputSpec] | None = None,
-        noise: bool = False,
-        **changes: Any,  # noqa: ANN401
-    ) -> Table:
-        """Run one pass and keep its rows.
-
-        Passes that look for `noise` go over the whole volume, unless only a small part of it is
-        solved: then its surroundings are enough. All others go over the voxels to solve.
-        """
-        z, y, x = halo
-        occupancy: Source | None = self.occupancy if noise else self.unit_occupancy
-        if noise and not isinstance(occupancy, FewCells):
-            occupancy = None
-        margin = self.surroundings if noise else 0
-        plan = plan_tiles(
-            self.grid.shape,
-            halo=(z, y, x),
-            bytes_per_voxel=BYTES_PER_VOXEL,
-            memory_bytes=self.executor.memory_bytes,
-            workers=self.executor.workers,
-            tile=self.tile,
-            multiple=CELL_VOX,
-            run=self.run,
-            focus=focus_on(occupancy, margin_vox=margin),
-        )
-        job = TileJob(
-            name=f"resmap {name}",
-            plan=plan,
-            function=function,
-            inputs={**inputs, "mask": self.mask if noise else self.unit},
-            outputs=outputs or {},
-            parameters={**self.settings, **changes},
-            tiles=tiles_near(occupancy, plan, margin_vox=margin),
-            bytes_per_voxel=BYTES_PER_VOXEL,
-        )
-        table = run_job(job, run=self.run, executor=self.executor)
-        self.tables[job.name] = table
-        return table
-
-    @property
-    def surroundings(self) -> int:
-        """Voxels around a voxel that its windows, and those its noise is read from, reach."""
-        radii = [max(sinusoid_of(self.settings, w).radius) for w in self.settings["wavelengths"]]
-        return max(CUBE_VOX, 2 * max(radii), (CELL_REACH + 1) * CELL_VOX)
-
-    def stored(self, *names: str) -> dict[str, Source]:
-        """Return arrays of earlier passes by the names tile functions use."""
-        paths = {"mean": MEAN, "noise": NOISE, "level": LEVEL}
-        return {name: output(self.run, paths[name]) for name in names}
 
 
 def run_resmap(
@@ -339,7 +157,9 @@ def run_resmap(
         settings=settings,
         tile=tile,
     )
-    fit, spectrum = _whiten(passes, parameters)
+    fit, spectrum = whiten(
+        passes, strength=parameters.whiten, elbow_angstrom=parameters.elbow_angstrom
+    )
     wavelengths = _within_limit(wavelengths, fit)
     settings["wavelengths"] = list(wavelengths)
     if parameters.local_noise and not published and not single:
@@ -348,57 +168,9 @@ def run_resmap(
         if not power > 0:
             raise InputError("the half maps are equal inside the mask; give half maps that differ")
         settings["level_mean"] = power / count
-    variances = _variances(passes, wavelengths)
+    variances = variances_of(passes, wavelengths)
     settings["variances"] = list(variances)
     return _sweep(passes, parameters, wavelengths, variances, fit, spectrum)
-
-
-def _whiten(
-    passes: Passes, parameters: ResmapParameters
-) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
-    """Fit the noise spectrum and store signal and noise, whitened."""
-    grid, single = passes.grid, passes.settings["single"]
-    # The program takes the whole volume up to 160 voxels.
-    largest = PUBLISHED_CUBE_VOX if passes.settings["published"] else CUBE_VOX
-    cube = min(largest, *grid.shape)
-    nyquist = 0.5 / max(grid.voxel_size_angstrom)
-    fit: dict[str, Any] | None = None
-    spectrum: tuple[float, ...] = ()
-    if parameters.whiten > 0:
-        table = passes.go(
-            "spectrum",
-            spectrum_tile,
-            passes.sources,
-            halo=(cube - 1,) * 3,
-            noise=True,
-            cube_vox=cube,
-        )
-        power, counts = table.sum("power"), table.sum("counts")
-        if not counts.any():
-            raise InputError(
-                f"no cube of {cube} voxels lies outside the mask, so the noise of a single map "
-                "cannot be read; give half maps, a smaller mask, or no whitening"
-            )
-        elbow = parameters.elbow_angstrom or max(ELBOW_ANGSTROM, 1.05 / nyquist)
-        fit = asdict(NoiseFit.of(power, counts, nyquist, elbow))
-        fit["coefficients"] = list(fit["coefficients"])
-        spectrum = tuple(float(v) for v in power / np.maximum(counts, 1))
-    passes.go(
-        "whitening",
-        whiten_tile,
-        passes.sources,
-        halo=(WHITENING_HALO if fit else 0,) * 3,
-        outputs={
-            MEAN: OutputSpec(),
-            NOISE: OutputSpec(),
-            LEVEL: OutputSpec(lead=(2,), divisor=CELL_VOX, fill_value=0.0),
-        },
-        noise=True,
-        fit=fit,
-        strength=parameters.whiten,
-        single=single,
-    )
-    return fit, spectrum
 
 
 def _within_limit(wavelengths: tuple[float, ...], fit: dict[str, Any] | None) -> tuple[float, ...]:
@@ -413,29 +185,6 @@ def _within_limit(wavelengths: tuple[float, ...], fit: dict[str, Any] | None) ->
             "coarser range of wavelengths, or maps that were not filtered"
         )
     return kept
-
-
-def _variances(passes: Passes, wavelengths: Sequence[float]) -> tuple[float, ...]:
-    radii = [sinusoid_of(passes.settings, w).radius for w in wavelengths]
-    halo = [2 * max(r[axis] for r in radii) for axis in range(3)]
-    table = passes.go(
-        "variance",
-        variance_tile,
-        passes.stored("noise", "level"),
-        halo=halo,
-        noise=True,
-    )
-    found = []
-    for wavelength, row in zip(wavelengths, table.sum("sums"), strict=True):
-        # Windows wholly inside, or none: then those whose centre is inside.
-        total, number = row[:2] if row[1] else row[2:]
-        if not number or not total > 0:
-            raise InputError(
-                f"no window of {wavelength:.1f} A holds noise alone; give a larger mask, half maps "
-                "that differ, or a finer end of the range"
-            )
-        found.append(float(total / number))
-    return tuple(found)
 
 
 def _sweep(

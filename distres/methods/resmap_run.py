@@ -8,7 +8,8 @@ from distres.methods.judge import judge_halves
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
-from distres.methods.resmap import ResmapParameters, run_resmap
+from distres.methods.resmap import run_resmap
+from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.session import open_session
 from distres.methods.single import Map, open_maps
 from distres.methods.symmetry import bring_unit, levels_for_search

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from distres.errors import UsageError
+from distres.kernels.blob import BlobSpec
 from distres.kernels.noise import Noise, blur_kernel, noise_region, white_region
-from distres.kernels.phantom import BlobSpec, BlobTruth, blob_halves, blob_region
+from distres.kernels.phantom import BlobTruth, blob_halves, blob_region
 
 SHAPE = (48, 56, 52)
 NAMES = ("half1", "half2", "mask", "labels", "quadrants")

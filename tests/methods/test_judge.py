@@ -14,7 +14,7 @@ from distres.methods.localfsc_run import compute_localfsc
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
-from distres.methods.resmap import ResmapParameters
+from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
 from distres.methods.spheres_run import compute_spheres

@@ -13,7 +13,8 @@ from distres.errors import InputError, UsageError
 from distres.io.grid import Grid
 from distres.io.volume import ArrayVolume
 from distres.methods import mask as mask_module
-from distres.methods.mask import MaskParameters, auto_mask, load_mask
+from distres.methods.mask import auto_mask, load_mask
+from distres.methods.mask_plan import MaskParameters
 
 
 @dataclass(frozen=True)

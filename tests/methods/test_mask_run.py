@@ -10,7 +10,7 @@ from distres.io.grid import Grid
 from distres.io.mrc import MrcHeader
 from distres.io.mrc_write import write_mrc
 from distres.io.volume import open_volume
-from distres.methods.mask import MaskParameters
+from distres.methods.mask_plan import MaskParameters
 from distres.methods.mask_run import make_mask
 from distres.methods.options import RunOptions
 

@@ -10,9 +10,10 @@ import torch
 from distres.errors import InputError, UsageError
 from distres.io.deepres_weights import save_weights
 from distres.io.grid import Grid
+from distres.kernels.blob import BlobSpec
 from distres.kernels.deepres import DeepResConfig, DeepResNetwork
 from distres.kernels.guinier import bin_centres
-from distres.kernels.phantom import BlobSpec, blob_region
+from distres.kernels.phantom import blob_region
 from distres.methods.deepres import DeepResParameters
 from distres.methods.options import RunOptions
 from distres.methods.oversharp import (

@@ -13,7 +13,8 @@ from distres.engine.runner import output
 from distres.errors import InputError, UsageError
 from distres.io.grid import Grid
 from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_OUTSIDE
-from distres.methods.resmap import ResmapParameters, run_resmap
+from distres.methods.resmap import run_resmap
+from distres.methods.resmap_plan import ResmapParameters
 
 VOXEL = (1.0, 1.0, 1.0)
 

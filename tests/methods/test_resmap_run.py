@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distres.methods.options import RunOptions
-from distres.methods.resmap import ResmapParameters
+from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 
 EDGE = 64

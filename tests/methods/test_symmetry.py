@@ -24,7 +24,7 @@ from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_NYQUIST, FLAG_OUTSIDE
 from distres.methods.radial import RadialParameters
 from distres.methods.radial_run import compute_radial
-from distres.methods.resmap import ResmapParameters
+from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
 from distres.methods.spheres_run import compute_spheres
