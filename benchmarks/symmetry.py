@@ -29,7 +29,8 @@ from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_plan import levels_wanted as monores_levels
 from distres.methods.options import RunOptions
 from distres.methods.pyramid import ingest
-from distres.methods.resmap import ResmapParameters, run_resmap
+from distres.methods.resmap import run_resmap
+from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.session import Session, open_half_maps
 from distres.methods.spheres import SphereParameters, run_spheres
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
