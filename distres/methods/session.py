@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distres.engine.cluster import Executor, executor_of, open_executor
+from distres.engine.devices import fit_to_devices, local_workers
 from distres.engine.run import Run
 from distres.errors import DistresWarning, UsageError
 from distres.io.halves import open_halves
@@ -172,9 +173,13 @@ def _open_workers(options: RunOptions) -> Iterator[Executor]:
     """Use the caller's client, or open what the options say."""
     if options.client is not None:
         found = executor_of(options.client)
-        yield replace(found, memory_bytes=options.memory_bytes or found.memory_bytes)
+        found = replace(found, memory_bytes=options.memory_bytes or found.memory_bytes)
+        yield fit_to_devices(found, options.device)
         return
+    workers = options.workers
+    if workers is None and options.cluster == "local":
+        workers = local_workers(options.device)
     with open_executor(
-        options.cluster, workers=options.workers, memory_bytes=options.memory_bytes
+        options.cluster, workers=workers, memory_bytes=options.memory_bytes
     ) as executor:
-        yield executor
+        yield fit_to_devices(executor, options.device)
