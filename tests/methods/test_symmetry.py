@@ -1,5 +1,6 @@
 """One asymmetric unit, solved and copied, gives what solving everything gives."""
 
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
@@ -91,10 +92,12 @@ def answers(particle, tmp_path_factory):
     return answer
 
 
-def run(particle, name, folder, symmetry):
+def run(particle, name, folder, symmetry, tile=None):
     compute, parameters = METHODS[name]
     halves, mask = particle
-    options = RunOptions(output=folder, mask=mask, pixel_size_angstrom=1.0, symmetry=symmetry)
+    options = RunOptions(
+        output=folder, mask=mask, pixel_size_angstrom=1.0, symmetry=symmetry, tile_vox=tile
+    )
     done = compute(*halves, parameters, options)
     found = done.dataset(load=True)
     return done.record, found["locres"].values, found["flags"].values
@@ -109,6 +112,15 @@ def test_inside_the_unit_nothing_changes(answers, name):
     own = AsymmetricUnit.of("D2").holds(places).reshape((EDGE,) * 3)
     np.testing.assert_array_equal(flags[:, own], whole_flags[:, own])
     np.testing.assert_array_equal(copied[:, own], whole[:, own])
+
+
+@pytest.mark.parametrize("name", ["blocres", "relion"])
+def test_tiles_of_a_unit_give_what_one_tile_gives(particle, answers, tmp_path, name):
+    _, whole, flags = answers(name, "D2")
+    _, tiled, tiled_flags = run(particle, name, tmp_path / "run", "D2", tile=18)
+    np.testing.assert_array_equal(tiled_flags, flags)
+    # RELION's blending adds spheres in another order.
+    np.testing.assert_allclose(tiled, whole, rtol=0 if name == "blocres" else 1e-5)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -134,6 +146,30 @@ def test_a_copied_unit_is_the_whole_answer(particle, answers, name):
         # Thresholds rest on the unit's noise, a quarter of the values, and tiles differ.
         assert known.mean() > 0.97
         assert (np.abs(ratio - 1) < 0.1).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", ["resmap", "monores"])
+def test_a_single_map_keeps_the_solvent_of_the_whole_volume(particle, tmp_path, name):
+    """Solvent is what lies outside the particle, not what lies outside the unit."""
+    compute, parameters = METHODS[name]
+    if name == "resmap":
+        # No cube of solvent fits beside the particle in this box.
+        parameters = replace(parameters, whiten=0.0)
+    (first, second), mask = particle
+    found = []
+    for symmetry in ("C1", "D2"):
+        options = RunOptions(
+            output=tmp_path / symmetry, mask=mask, pixel_size_angstrom=1.0, symmetry=symmetry
+        )
+        done = compute((first + second) / 2, None, parameters, options, single=True)
+        found.append(done.dataset(load=True)["locres"].values[0][mask > 0])
+    whole, copied = found
+    known = np.isfinite(whole) == np.isfinite(copied)
+    assert known.mean() > 0.97
+    both = np.isfinite(whole) & np.isfinite(copied)
+    assert both.mean() > 0.5
+    # The noise is the same; ResMap counts a quarter of the tests, and tiles differ.
+    assert (np.abs(copied[both] / whole[both] - 1) < 0.1).mean() > 0.95
 
 
 def test_the_answer_has_the_symmetry(answers):
