@@ -1,31 +1,23 @@
 """MRC and CCP4 files as volumes: regions of plain files, streams of compressed ones."""
 
-import bz2
-import gzip
 import hashlib
 import logging
-import os
 import warnings
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from distres.errors import InputError, TrustWarning
 from distres.io.grid import Grid, Region, Shape3
-from distres.io.mrc import (
-    HEADER_BYTES,
-    REFUSED_MODES,
-    MrcHeader,
-    check_length,
-    parse_header,
-)
+from distres.io.mrc import HEADER_BYTES, REFUSED_MODES, MrcHeader
+from distres.io.mrc_bytes import check_end, open_stream, read_exactly, read_stored, skip
+from distres.io.mrc_parse import check_length, parse_header
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +26,6 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2")
 # A compressed file is read at random only when its voxels fit here, once per process.
 CACHE_BYTES = 1 << 30
 ANGLE_TOLERANCE_DEGREES = 0.1
-_STREAM_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +136,7 @@ class MrcVolume:
         if self.compression:
             values = self._cached()[stored]
         else:
-            values = _read_stored(Path(self.location), self.header, stored)
+            values = read_stored(Path(self.location), self.header, stored)
         return self._in_order(values)
 
     def slabs(self, thickness: int) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:
@@ -161,9 +152,9 @@ class MrcVolume:
         Region (z, y, x) and its voxels as float32.
         """
         sections = self.header.extents[2]
-        stream = _open(Path(self.location), self.compression) if self.compression else None
+        stream = open_stream(Path(self.location), self.compression) if self.compression else None
         if stream is not None:
-            _skip(stream, self.header.data_offset, self.path)
+            skip(stream, self.header.data_offset, self.path)
         try:
             for first in range(0, sections, thickness):
                 last = min(first + thickness, sections)
@@ -173,7 +164,7 @@ class MrcVolume:
                 else:
                     yield region, self._in_order(self._next_sections(stream, first, last))
             if stream is not None:
-                _check_end(stream, self.path)
+                check_end(stream, self.path)
         finally:
             if stream is not None:
                 stream.close()
@@ -211,7 +202,7 @@ class MrcVolume:
     def _next_sections(self, stream: IO[bytes], first: int, last: int) -> npt.NDArray[Any]:
         columns, rows, _ = self.header.extents
         count = (last - first) * rows * columns * self.header.dtype.itemsize
-        raw = _read_exactly(stream, count, self.path)
+        raw = read_exactly(stream, count, self.path)
         if len(raw) < count:
             before = first * rows * columns * self.header.dtype.itemsize + self.header.data_offset
             check_length(self.header, name=self.path, stored_bytes=before + len(raw))
@@ -244,8 +235,8 @@ def read_header(path: str | Path) -> tuple[MrcHeader, str, str]:
         with file.open("rb") as stream:
             magic = stream.read(3)
         compression = "gz" if magic[:2] == b"\x1f\x8b" else "bz2" if magic == b"BZh" else ""
-        with _open(file, compression) as stream:
-            raw = _read_exactly(stream, HEADER_BYTES, str(path))
+        with open_stream(file, compression) as stream:
+            raw = read_exactly(stream, HEADER_BYTES, str(path))
         size = None if compression else file.stat().st_size
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
@@ -301,88 +292,13 @@ def _plain_suffix(path: str) -> str:
     return file.with_suffix("").suffix if file.suffix in COMPRESSED_SUFFIXES else file.suffix
 
 
-def _open(path: Path, compression: str) -> IO[bytes]:
-    if compression == "gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if compression == "bz2":
-        return cast("IO[bytes]", bz2.open(path, "rb"))
-    return path.open("rb")
-
-
-def _read_exactly(stream: IO[bytes], count: int, name: str) -> bytes:
-    """Read `count` bytes, fewer only at the end of the file; damage is told in one sentence."""
-    parts, left = [], count
-    try:
-        while left and (part := stream.read(min(left, _STREAM_BYTES))):
-            parts.append(part)
-            left -= len(part)
-    except EOFError:
-        pass  # a compressed stream that ends early: what came before still counts the bytes
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{name} cannot be unpacked, it is damaged: {error}") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
-    return b"".join(parts)
-
-
-def _skip(stream: IO[bytes], count: int, name: str) -> None:
-    while count:
-        part = _read_exactly(stream, min(count, _STREAM_BYTES), name)
-        if not part:
-            return
-        count -= len(part)
-
-
-def _check_end(stream: IO[bytes], name: str) -> None:
-    """Read on to the end of the stream, where the decompressor compares its checksum."""
-    while _read_exactly(stream, _STREAM_BYTES, name):
-        pass
-
-
-def _read_stored(path: Path, header: MrcHeader, region: Region) -> npt.NDArray[Any]:
-    """Read sections, rows, columns by position: mapped pages would count as this process's own."""
-    sections, rows, columns = region
-    shape = tuple(s.stop - s.start for s in region)
-    width, height, _ = header.extents
-    itemsize = header.dtype.itemsize
-    values = np.empty(shape, header.dtype)
-    if 0 in shape:
-        return values
-    # Whole rows come in one call per section; narrow regions row by row.
-    whole = 2 * shape[2] >= width
-    rows_block = np.empty((shape[1], width), header.dtype) if whole else None
-    with path.open("rb", buffering=0) as file:
-        for i, section in enumerate(range(sections.start, sections.stop)):
-            first_row = section * height + rows.start
-            if rows_block is not None:
-                offset = header.data_offset + first_row * width * itemsize
-                _pread(file.fileno(), rows_block, offset, path, header)
-                values[i] = rows_block[:, columns]
-                continue
-            for j in range(shape[1]):
-                voxel = (first_row + j) * width + columns.start
-                offset = header.data_offset + voxel * itemsize
-                _pread(file.fileno(), values[i, j], offset, path, header)
-    return values
-
-
-def _pread(handle: int, into: npt.NDArray[Any], offset: int, path: Path, header: MrcHeader) -> None:
-    buffer = memoryview(into.view(np.uint8).reshape(-1).data)
-    while buffer:
-        count = os.preadv(handle, [buffer], offset)
-        if count == 0:
-            check_length(header, name=str(path), stored_bytes=path.stat().st_size)
-            raise InputError(f"{path} ended while it was read")
-        buffer, offset = buffer[count:], offset + count
-
-
 @lru_cache(maxsize=2)
 def _unpack(volume: MrcVolume, modified_ns: int) -> npt.NDArray[Any]:
     """Unpack a small compressed file; the modification time makes a changed file a new entry."""
     columns, rows, sections = volume.header.extents
     logger.debug("unpacking %s (%s), %d voxels", volume.path, modified_ns, prod(volume.shape))
-    with _open(Path(volume.location), volume.compression) as stream:
-        _skip(stream, volume.header.data_offset, volume.path)
+    with open_stream(Path(volume.location), volume.compression) as stream:
+        skip(stream, volume.header.data_offset, volume.path)
         values = volume._next_sections(stream, 0, sections)
-        _check_end(stream, volume.path)
+        check_end(stream, volume.path)
     return values.reshape(sections, rows, columns)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distres.errors import InputError
-from distres.io.mrc import MAX_EXTENT, MrcHeader, parse_header
+from distres.io.mrc import MrcHeader
+from distres.io.mrc_parse import MAX_EXTENT, parse_header
 
 PLAIN = np.zeros((5, 6, 7), np.float32)
 
