@@ -132,8 +132,13 @@ def open_run_resolution(directory: Path, threshold: float | None = None) -> RunR
         record: dict[str, Any] = json.loads((directory / "run.json").read_text())
         places = record["arrays"]
         path = places["locres"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{directory} holds no resolution map: {error}") from error
+    except (KeyError, TypeError):
+        raise InputError(
+            f"the run in {directory} measured no local resolution; give the folder of one that "
+            "did, or a resolution map"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"the record of the run in {directory} cannot be read: {error}") from error
     thresholds = [float(t) for t in record.get("thresholds", ())]
     if threshold is not None and threshold not in thresholds:
         raise InputError(f"{directory} has no threshold {threshold:g}, only {thresholds}")

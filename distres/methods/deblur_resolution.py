@@ -33,6 +33,8 @@ _BYTES_PER_VOXEL = 60.0
 # Sections looked at to learn what a map's numbers mean.
 _SAMPLED_SECTIONS = 24
 _SHARP = 0.05
+# Interpolation leaves some numbers below 0 beside a background of 0; density has about half.
+_NEGATIVE = 0.2
 
 
 def bring_resolution(
@@ -75,7 +77,9 @@ def bring_resolution(
         # NaN is what some programs write for "none", as 0 is.
         source = ingest(inputs_locres, run, "locres", executor, replace_nonfinite=0.0)[0]
         edge = max(n * s for n, s in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
-        convention = recognise(_sample(source), min(grid.voxel_size_angstrom), edge)
+        sampled = _sample(source)
+        _refuse_density(inputs_locres.path, sampled)
+        convention = recognise(sampled, min(grid.voxel_size_angstrom), edge)
         _say(inputs_locres.path, convention)
     plan = plan_tiles(
         grid.shape,
@@ -157,6 +161,16 @@ def _sample(source: Source) -> npt.NDArray[np.float32]:
     step = depth // count
     sections = (slice(step // 2, step // 2 + step * count, step), slice(0, height), slice(0, width))
     return np.asarray(source.read(sections), np.float32)
+
+
+def _refuse_density(path: str, sampled: npt.NDArray[np.float32]) -> None:
+    """Refuse a map whose numbers are no resolutions: they are positive, but for marks like -1."""
+    share = float(np.mean((sampled < 0) & (sampled != -1)))
+    if share > _NEGATIVE:
+        raise InputError(
+            f"{path} holds negative numbers in {share:.0%} of its voxels; resolutions are "
+            "positive: is it a map of density?"
+        )
 
 
 def _say(path: str, convention: Convention) -> None:

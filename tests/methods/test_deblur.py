@@ -345,6 +345,20 @@ def test_an_empty_resolution_map_is_refused(files, tmp_path):
         run_map(files, tmp_path / "run", locres=empty)
 
 
+def test_a_density_map_is_no_resolution_map(files, tmp_path):
+    with pytest.raises(InputError, match=r"negative numbers in \d\d%"):
+        run_map(files, tmp_path / "run", locres=files["half1"])
+
+
+def test_a_run_without_a_resolution_map_is_refused(files, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "run.json").write_text('{"method": "mask", "arrays": {"mask": "mask"}}')
+    with pytest.raises(InputError, match="measured no local resolution"):
+        run_map(files, tmp_path / "run", locres=other)
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_grid_is_refused_before_anything_is_computed(files, tmp_path):
     other = files["write"]("other.mrc", np.ones((EDGE, EDGE, EDGE - 2)))
     with pytest.raises(InputError):
