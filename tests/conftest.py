@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# As in workers: a kernel has one thread. More of them wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

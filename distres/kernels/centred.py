@@ -55,23 +55,22 @@ def octant_norm(shape: Shape3, box: Shape3, voxel: Float3, device: torch.device)
 
 
 def mirrored(octant: torch.Tensor, box: Shape3) -> torch.Tensor:
-    """Expand an even function of the frequency to a centred box, each value twice along x.
+    """Expand an even function of the frequency along x of a centred box, each value twice.
 
-    The z axis stays folded: plane k of the answer serves both +k and -k, see `planes`.
+    The z and y axes stay folded, so that this is a quarter of a block; see `planes`.
     """
-    y, x = (folded(n, octant.device) for n in box[1:])
-    # Along x first, where it is a gather of single values and the octant still small.
-    rows = octant.index_select(2, x.repeat_interleave(2))
-    shape = (octant.shape[0], box[1], 2 * box[2])
-    return torch.index_select(rows, 1, y, out=empty(shape, octant.dtype, octant.device))
+    # As complex numbers pairs are copied in one piece; gathering floats takes six times as long.
+    pairs = torch.complex(octant, octant)
+    rows = torch.cat([pairs[..., 1:].flip(2), pairs[..., : box[2] - box[2] // 2]], dim=2)
+    return torch.view_as_real(rows).flatten(-2)
 
 
-def planes(half: torch.Tensor, box: Shape3, slab: slice) -> torch.Tensor:
-    """Unfold a slab of planes from what `mirrored` made; a view where k is not negative."""
-    first, last = slab.start - box[0] // 2, slab.stop - box[0] // 2
-    if first >= 0:
-        return half[first:last]
-    return half.index_select(0, folded(box[0], half.device)[slab])
+def planes(quarter: torch.Tensor, box: Shape3, slab: slice) -> torch.Tensor:
+    """Unfold a slab of planes from what `mirrored` made: so little that it stays in the cache."""
+    z, y = (folded(n, quarter.device) for n in box[:2])
+    first = int(slab.start - box[0] // 2)
+    part = quarter.narrow(0, abs(first), 1) if slab.stop == slab.start + 1 else quarter[z[slab]]
+    return part.index_select(1, y)
 
 
 def folded(n: int, device: torch.device) -> torch.Tensor:

@@ -24,10 +24,15 @@ def extend_nearest(values: Volume, *, reach_vox: int | None = None) -> Volume:
     unknown = np.isnan(values)
     if not unknown.any() or unknown.all():
         return values
+    if reach_vox is None:
+        # Distances would cost as much again as finding what is nearest.
+        places = ndimage.distance_transform_edt(
+            unknown, return_distances=False, return_indices=True
+        )
+        return np.asarray(values[tuple(places)])
     distance, nearest = ndimage.distance_transform_edt(unknown, return_indices=True)
     extended: Volume = values[tuple(nearest)]
-    if reach_vox is not None:
-        extended[distance > reach_vox] = np.nan
+    extended[distance > reach_vox] = np.nan
     return extended
 
 

@@ -30,6 +30,7 @@ from distres.kernels.centred import (
     shifted,
     slabs,
 )
+from distres.kernels.halfspectrum import cropped_half, filtered_half, padded_inverse
 from distres.kernels.wedge import Wedge
 
 
@@ -129,8 +130,7 @@ def riesz_block(
     found = fourier.fftn(block)
     spectrum = empty(shape, found.dtype, block.device)
     for slab in slabs(shape, block.device):
-        rows = torch.arange(slab.start, slab.stop, device=block.device)
-        source = found.index_select(0, (rows - shape[0] // 2) % shape[0])
+        source = _rolled(found, slab)
         weight = planes(gain, shape, slab)
         for y_to, y_from in shifted(shape[1]):
             for x_to, x_from in shifted(shape[2]):
@@ -212,19 +212,28 @@ def monogenic_amplitude(
         if published_nyquist:
             _add_stored_half(field[slab], filtered, voxel, slab, box)
     field = fourier.ifftn(field)
-    power = torch.mul(field.real, field.real, out=empty(box, torch.float32, device))
-    power.addcmul_(field.imag, field.imag)
+    power = empty(box, torch.float32, device)
+    for slab in slabs(box, device):
+        real, imaginary = _squares(field[slab])
+        torch.add(real, imaginary, out=power[slab])
     along = mirrored(gain.mul_(norm), box)
     pairs = ux.repeat_interleave(2, dim=2)
     for slab in slabs(box, device):
         weight = torch.addcmul(planes(along, box, slab), planes(weights, box, slab), pairs)
         scale(part[slab], weight, field[slab])
     field = fourier.ifftn(field)
-    return power.addcmul_(field.real, field.real).addcmul_(field.imag, field.imag).sqrt_()
+    for slab in slabs(box, device):
+        real, imaginary = _squares(field[slab])
+        power[slab].add_(real).add_(imaginary).sqrt_()
+    return power
 
 
 def smooth_amplitude(
-    amplitude: torch.Tensor, extent_angstrom: Float3, low_pass: Band, shape: Shape3
+    amplitude: torch.Tensor,
+    extent_angstrom: Float3,
+    low_pass: Band,
+    shape: Shape3,
+    keep: tuple[slice, ...] | None = None,
 ) -> torch.Tensor:
     """Low-pass an amplitude and sample it on another grid over the same space.
 
@@ -239,6 +248,8 @@ def smooth_amplitude(
     shape
         Box of the answer: the block's own for a value at every voxel, a smaller one when samples
         are enough. Frequencies that it cannot hold are dropped.
+    keep
+        The part of that grid wanted, (z, y, x) slices; None for all.
     """
     box = (amplitude.shape[0], amplitude.shape[1], amplitude.shape[2])
     voxel = _voxel(extent_angstrom, box)
@@ -247,7 +258,28 @@ def smooth_amplitude(
     gain = low_pass.gain(octant_norm(box, common, voxel, amplitude.device))
     gain.mul_(prod(shape) / prod(box))
     spectrum = fourier.rfftn(amplitude)
-    return fourier.irfftn(_resized_half(spectrum, gain, box, common, shape), shape)
+    if keep is None and common == box == shape:
+        return fourier.irfftn(filtered_half(spectrum, gain, box), shape)
+    return padded_inverse(cropped_half(spectrum, gain, box, shape), shape, keep)
+
+
+def _squares(field: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Square real and imaginary parts in place and return both.
+
+    Squaring pairs as plain rows of floats runs at the speed of memory; gathering one part does not.
+    """
+    pairs = torch.view_as_real(field)
+    pairs.mul_(pairs)
+    return pairs[..., 0], pairs[..., 1]
+
+
+def _rolled(found: torch.Tensor, slab: slice) -> torch.Tensor:
+    """Return planes of a plain spectrum by their places in a centred one; a view for one plane."""
+    n = found.shape[0]
+    if slab.stop == slab.start + 1:
+        return found.narrow(0, (slab.start - n // 2) % n, 1)
+    rows = torch.arange(slab.start, slab.stop, device=found.device)
+    return found.index_select(0, (rows - n // 2) % n)
 
 
 def _rise(distance: torch.Tensor, width: float) -> torch.Tensor:
@@ -302,40 +334,3 @@ def _add_stored_half(
         field[0] += filtered[0] * (0.5 / voxel[0] * sign)
     if ny % 2 == 0:
         field[:, 0] += filtered[:, 0] * (-0.5j / voxel[1] * sign)
-
-
-def _resized_half(
-    spectrum: torch.Tensor, gain: torch.Tensor, box: Shape3, common: Shape3, shape: Shape3
-) -> torch.Tensor:
-    """Filter a half spectrum of `box` and move what fits into a half spectrum of `shape`."""
-    if common == box == shape:
-        mirrored = [torch.fft.fftfreq(n, 1 / n, device=gain.device).abs().long() for n in box[:2]]
-        full = gain.index_select(1, mirrored[1]).index_select(0, mirrored[0])
-        torch.view_as_real(spectrum).mul_(full[..., None])
-        return spectrum
-    out = empty((shape[0], shape[1], shape[2] // 2 + 1), spectrum.dtype, spectrum.device).zero_()
-    x = slice(0, (common[2] + 1) // 2)
-    for z in _signed_runs(box[0], common[0], shape[0]):
-        for y in _signed_runs(box[1], common[1], shape[1]):
-            weight = gain[z[2]][:, y[2]][:, :, x]
-            out[z[1], y[1], x] = spectrum[z[0], y[0], x] * weight
-    return out
-
-
-def _signed_runs(
-    source: int, common: int, target: int
-) -> tuple[tuple[slice, slice, torch.Tensor], ...]:
-    """Places of the non-negative and the negative frequencies that two axes share.
-
-    The highest frequency of an even common axis is left out: it has no partner of the other sign.
-    """
-    half = (common - 1) // 2
-    positive = (slice(0, half + 1), slice(0, half + 1), torch.arange(half + 1))
-    if half == 0:
-        return (positive,)
-    negative = (
-        slice(source - half, source),
-        slice(target - half, target),
-        torch.arange(half, 0, -1),
-    )
-    return positive, negative

@@ -13,10 +13,11 @@ within one (cores of 64 voxels, steps of half a voxel, white noise; 97 % for cor
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 import torch
 
 from distres.errors import UsageError
@@ -36,8 +37,10 @@ RAMP_VOX = 0.04
 FACE_RAMP_VOX = 0.05
 HALO_VOX = 32
 TAPER_VOX = 12
-# Tests between looks whether any voxel is still in the sweep.
-LOOK_EVERY = 4
+# Tests between looks where voxels are still in the sweep; the block is cut to them and their halo
+# when that leaves less than this share of it.
+LOOK_EVERY = 3
+WORTH_CUTTING = 0.7
 # A level is right up to twice the halving filter's pass-band, in its own voxels.
 LEVEL_TOP_FREQ_VOX = 2 * HALVING_PASS_FREQ_VOX
 
@@ -154,16 +157,68 @@ def decide(
     wedge
         As in `noise_counts`.
     """
-    if not tests.frequencies or not bool(state.alive.any()):
+    region = living_box(state) if tests.frequencies else None
+    if region is None:
         return
+    read: Core = (slice(0, signal.shape[0]), slice(0, signal.shape[1]), slice(0, signal.shape[2]))
     riesz = riesz_block(signal, voxel_angstrom, wedge)
-    for index, frequency, threshold in zip(
-        tests.indices, tests.frequencies, thresholds, strict=True
-    ):
-        amplitude = smoothed_amplitude(riesz, frequency, tests.ramp, riesz.shape)[core]
-        state.update(amplitude > threshold, index)
-        if index % LOOK_EVERY == 0 and not bool(state.alive.any()):
-            return
+    for count, (frequency, threshold) in enumerate(zip(tests.frequencies, thresholds, strict=True)):
+        if count % LOOK_EVERY == LOOK_EVERY - 1:
+            region = living_box(state)
+            if region is None:
+                return
+            halo = max(HALO_VOX, 2 * ceil(1 / (frequency * max(voxel_angstrom))))
+            wanted = _grown(region, core, read, halo)
+            if _voxels(wanted) < WORTH_CUTTING * _voxels(read):
+                read, riesz = wanted, riesz_block(_cut(signal, wanted), voxel_angstrom, wedge)
+        place = tuple(
+            slice(r.start + c.start - b.start, r.stop + c.start - b.start)
+            for r, c, b in zip(region, core, read, strict=True)
+        )
+        limit = threshold[region] if isinstance(threshold, torch.Tensor) else threshold
+        here = SweepState(last=state.last[region], fails=state.fails[region])
+        amplitude = smoothed_amplitude(riesz, frequency, tests.ramp, riesz.shape, place)
+        here.update(amplitude > limit, tests.first + count)
+
+
+def living_box(state: SweepState) -> Core | None:
+    """Return the smallest box that holds all voxels still in the sweep; None when there is none."""
+    alive = state.alive
+    rows = alive.any(dim=2)
+    lines = (rows.any(dim=1), rows.any(dim=0), alive.any(dim=0).any(dim=0))
+    found = []
+    for line in lines:
+        places = torch.nonzero(line)
+        if len(places) == 0:
+            return None
+        found.append(slice(int(places[0]), int(places[-1]) + 1))
+    return found[0], found[1], found[2]
+
+
+def _grown(region: Core, core: Core, read: Core, halo: int) -> Core:
+    """Return the part of a block that a region of its core needs, in a length fast to transform."""
+    found = []
+    for part, own, limit in zip(region, core, read, strict=True):
+        first = max(own.start + part.start - halo, limit.start)
+        last = min(own.start + part.stop + halo, limit.stop)
+        more = scipy.fft.next_fast_len(last - first) - (last - first)
+        last = min(last + more, limit.stop)
+        if scipy.fft.next_fast_len(last - first) != last - first:
+            first, last = limit.start, limit.stop
+        found.append(slice(first, last))
+    return found[0], found[1], found[2]
+
+
+def _cut(signal: torch.Tensor, read: Core) -> torch.Tensor:
+    """Copy a part of a block; what was inside the block fades out towards the new faces."""
+    block = signal[read].clone()
+    ends = zip(read, signal.shape, strict=True)
+    taper_faces(block, [(TAPER_VOX * (s.start > 0), TAPER_VOX * (s.stop < n)) for s, n in ends])
+    return block
+
+
+def _voxels(box: Core) -> int:
+    return prod(part.stop - part.start for part in box)
 
 
 def taper_faces(block: torch.Tensor, widths: Sequence[tuple[int, int]]) -> None:
@@ -214,10 +269,17 @@ def refine_state(state: SweepState, factor: int, start: Shape3, shape: Shape3) -
 
 
 def smoothed_amplitude(
-    riesz: RieszBlock, frequency: float, ramp: float, box: Shape3
+    riesz: RieszBlock,
+    frequency: float,
+    ramp: float,
+    box: Shape3,
+    keep: tuple[slice, ...] | None = None,
 ) -> torch.Tensor:
-    """Return what a test compares: the amplitude in [f, 2 f], smoothed, on a box (z, y, x)."""
+    """Return what a test compares: the amplitude in [f, 2 f], smoothed, on a box (z, y, x).
+
+    `keep` are the slices of that box wanted, None for all.
+    """
     z, y, x = (n * d for n, d in zip(riesz.shape, riesz.voxel_angstrom, strict=True))
     band = Band.octave(frequency, ramp)
     amplitude = monogenic_amplitude(riesz, band, face_ramp_freq_vox=FACE_RAMP_VOX)
-    return smooth_amplitude(amplitude, (z, y, x), Band.smoother(frequency), box)
+    return smooth_amplitude(amplitude, (z, y, x), Band.smoother(frequency), box, keep)

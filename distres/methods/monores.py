@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 PUBLISHED_BYTES_PER_VOXEL = 60.0
 # Noise this much weaker than at other frequencies is what a filter left, or leaked from them.
 SILENT = 1e-3
+# So is noise that falls to this share from one test to the next; at Nyquist it falls to 0.8.
+CLIFF = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ def run_monores(
     silent = False
     for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
         found = passes.thresholds(tests) if tests.frequencies and not silent else Thresholds()
-        usable = until_silent(tests, found, max(thresholds, default=0.0))
+        usable = _until_silent(tests, found, thresholds)
         silent = silent or len(usable.frequencies) < len(tests.frequencies)
         thresholds += found.values[: len(usable.frequencies)]
         if usable.frequencies or tests.level == 0:
@@ -128,10 +130,15 @@ def run_monores(
     )
 
 
-def until_silent(tests: LevelTests, found: Thresholds, strongest: float) -> LevelTests:
-    """Keep the tests up to the first without noise."""
-    quiet = SILENT * max(strongest, *found.values, 0.0)
-    count = next((i for i, value in enumerate(found.values) if value <= quiet), len(found.values))
+def _until_silent(tests: LevelTests, found: Thresholds, before: list[float]) -> LevelTests:
+    """Keep the tests up to the first without noise; `before` are the coarser levels' thresholds."""
+    quiet = SILENT * max([*before, *found.values], default=0.0)
+    last = before[-1:]
+    count = 0
+    for value in found.values:
+        if value <= quiet or (last and value < CLIFF * last[0]):
+            break
+        last, count = [value], count + 1
     return LevelTests(
         level=tests.level,
         first=tests.first,

@@ -1,7 +1,7 @@
 """The passes of MonoRes: what they read, their jobs, and how their rows become thresholds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -28,7 +28,13 @@ from distres.kernels.noise_threshold import (
     independent_values,
     sweep_threshold,
 )
-from distres.kernels.threshold_field import fit_threshold_field
+from distres.kernels.sparse_tests import Places, fill_between, sparse_places, uneven_places
+from distres.kernels.threshold_field import (
+    Axes,
+    ThresholdField,
+    Values,
+    fit_threshold_field,
+)
 from distres.kernels.wedge import Wedge
 from distres.methods.monores_blocks import NOISE_HALO_VOX
 from distres.methods.monores_plan import MonoResParameters
@@ -136,6 +142,14 @@ class Thresholds:
     nodes: tuple[list[float], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """The threshold of one test: a number, or a field and its mean."""
+
+    strength: float
+    field: ThresholdField | None = None
+
+
 @dataclass(slots=True)
 class Passes:
     """Makes the jobs of a run and reduces their rows."""
@@ -148,28 +162,49 @@ class Passes:
     tile: int | None
 
     def thresholds(self, tests: LevelTests) -> Thresholds:
-        """Measure the noise of a level's tests."""
-        scale = noise_scale(self.inputs, tests.level)
-        table = run_job(self.noise_job(tests, scale), run=self.run, executor=self.executor)
+        """Measure the noise of a level's tests: of some, and of all where it changes fast."""
+        frequencies, scale = tests.frequencies, noise_scale(self.inputs, tests.level)
+        places = sparse_places(frequencies)
+        found = self._measure(tests, places, scale)
+        missing = uneven_places(frequencies, places, [n.strength for n in found])
+        if missing:
+            known = dict(zip(places, found, strict=True))
+            known |= zip(missing, self._measure(tests, missing, scale, "between"), strict=True)
+            places = tuple(sorted(known))
+            found = [known[place] for place in places]
+        values = fill_between(frequencies, places, np.array([n.strength for n in found]))
+        fields = [n.field for n in found if n.field is not None]
+        if not fields:
+            return Thresholds(values=tuple(values.tolist()))
+        stack = fill_between(frequencies, places, np.stack([field.values for field in fields]))
+        return self._store(tests, values.tolist(), stack, fields[0].nodes)
+
+    def _measure(
+        self, tests: LevelTests, places: Places, scale: float, part: str = ""
+    ) -> list[Noise]:
+        """Measure the noise of some tests of a level."""
+        some = replace(tests, frequencies=tuple(tests.frequencies[i] for i in places))
+        table = run_job(self.noise_job(some, scale, part), run=self.run, executor=self.executor)
         grid = self.inputs.grid.coarser(2**tests.level)
         volume = int(table.sum("voxels")) * prod(grid.voxel_size_angstrom)
         local = self.parameters.local_noise
         values = []
-        for row, frequency in zip(table.sum("counts"), tests.frequencies, strict=True):
+        for row, frequency in zip(table.sum("counts"), some.frequencies, strict=True):
             independent = independent_values(volume, INDEPENDENT_CUTOFF * frequency)
             unit = 1.0 if local else scale
             if local:
                 # An amplitude is judged by the field around it, which rests on fewer values.
                 independent = min(independent, FIELD_INDEPENDENT)
             values.append(sweep_threshold(row, unit, self.parameters.confidence, independent))
-        return self._field(tests, values) if local else Thresholds(values=tuple(values))
+        if not local:
+            return [Noise(strength=value) for value in values]
+        return self._fields(some, values, noise_path(tests.level, part))
 
-    def _field(self, tests: LevelTests, quantiles: Sequence[float]) -> Thresholds:
+    def _fields(self, tests: LevelTests, quantiles: Sequence[float], path: str) -> list[Noise]:
         """Fit smooth fields to the mean amplitudes of cells; the quantile scales them."""
         count = len(tests.frequencies)
         grid = self.inputs.grid.coarser(2**tests.level)
-        source = output(self.run, noise_path(tests.level))
-        cells = np.asarray(source.read((slice(None),) * 3), np.float64)
+        cells = np.asarray(output(self.run, path).read((slice(None),) * 3), np.float64)
         fields = [
             fit_threshold_field(
                 cells[i] * quantile,
@@ -182,17 +217,23 @@ class Passes:
                 zip(quantiles, tests.frequencies, strict=True)
             )
         ]
+        return [Noise(strength=float(field.values.mean()), field=field) for field in fields]
+
+    def _store(
+        self, tests: LevelTests, values: Sequence[float], stack: Values, nodes: Axes
+    ) -> Thresholds:
+        """Put the fields of a level's tests where tiles can read them."""
         path = f"monores/thresholds/{tests.level}"
-        data = np.stack([field.values for field in fields]).astype(np.float32)
-        chunks = (count, *(min(n, 64) for n in data.shape[1:]))
+        chunks = (len(stack), *(min(n, 64) for n in stack.shape[1:]))
+        data = stack.astype(np.float32)
         zarr.create_array(self.run.store, name=path, data=data, chunks=chunks, overwrite=True)
         return Thresholds(
-            values=tuple(float(field.values.mean()) for field in fields),
+            values=tuple(values),
             field=output(self.run, path),
-            nodes=tuple(axis.tolist() for axis in fields[0].nodes),
+            nodes=tuple(axis.tolist() for axis in nodes),
         )
 
-    def noise_job(self, tests: LevelTests, scale: float) -> TileJob:
+    def noise_job(self, tests: LevelTests, scale: float, part: str = "") -> TileJob:
         """Return the pass that measures a level's noise."""
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
         local = self.parameters.local_noise
@@ -206,12 +247,14 @@ class Passes:
         sphere = inputs.sphere or NoiseSphere.everywhere(inputs.grid)
         cells = (2 * len(tests.frequencies),)
         return TileJob(
-            name=f"monores noise {tests.level}",
+            name=f"monores noise {tests.level} {part}".rstrip(),
             plan=plan,
             function=noise_tile,
             inputs={**inputs.maps(tests.level), **masks, **region},
             outputs={
-                noise_path(tests.level): OutputSpec(lead=cells, divisor=CELL_VOX, fill_value=0.0)
+                noise_path(tests.level, part): OutputSpec(
+                    lead=cells, divisor=CELL_VOX, fill_value=0.0
+                )
             }
             if local
             else {},
@@ -223,6 +266,7 @@ class Passes:
                 "centre_angstrom": list(sphere.centre_angstrom),
                 "radius_angstrom": sphere.radius_angstrom,
                 "local": local,
+                "part": part,
                 **self._shared(),
             },
             tiles=tiles_near(solved, plan, factor=2**tests.level),

@@ -47,9 +47,9 @@ def state_path(level: int) -> str:
     return f"monores/state/{level}"
 
 
-def noise_path(level: int) -> str:
-    """Return where a level's noise quantiles by cell lie in the run's store."""
-    return f"monores/noise/{level}"
+def noise_path(level: int, part: str = "") -> str:
+    """Return where a level's noise by cell lies in the run's store, or a later part of it."""
+    return f"monores/noise/{level}{part}"
 
 
 def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
@@ -63,7 +63,8 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         ``tests`` (of `LevelTests`), ``voxel_angstrom``, ``scale``, ``region`` (``mask``,
         ``solvent`` or ``file``), ``centre_angstrom`` and ``radius_angstrom`` of the noise sphere,
-        ``local`` (whether cells are measured beside the histogram), ``mirror_vox`` (how far to
+        ``local`` (whether cells are measured beside the histogram) and ``part`` (of their
+        `noise_path`), ``mirror_vox`` (how far to
         mirror at the volume's faces), ``wedge``, ``device``.
     """
     tile = inputs.tile
@@ -87,7 +88,8 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         return TileResult(row={**row, "counts": counts})
     found = noise_cells(noise, inside, core, (dz, dy, dx), tests, wedge)
     cells = np.concatenate([found.means, found.weights])
-    return TileResult(arrays={noise_path(tests.level): cells}, row={**row, "counts": found.counts})
+    path = noise_path(tests.level, parameters["part"])
+    return TileResult(arrays={path: cells}, row={**row, "counts": found.counts})
 
 
 def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:

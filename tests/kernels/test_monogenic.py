@@ -174,6 +174,18 @@ def test_smoothing_onto_a_small_box_samples_the_full_answer():
     torch.testing.assert_close(small, full[::2, ::4, ::2], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("cutoff", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("shape", [(40, 41, 42), (60, 41, 30)])
+def test_a_part_of_a_smoothed_field_is_that_part_of_all_of_it(cutoff, shape):
+    amplitude = noise((40, 41, 42)).abs()
+    low_pass = Band.low_pass(cutoff, RAMP)
+    extent = (40.0, 41.0, 42.0)
+    full = smooth_amplitude(amplitude, extent, low_pass, shape)
+    keep = (slice(3, 20), slice(0, 41), slice(11, 30))
+    part = smooth_amplitude(amplitude, extent, low_pass, shape, keep)
+    torch.testing.assert_close(part, full[keep], atol=1e-5, rtol=1e-4)
+
+
 def test_smoothing_keeps_the_mean():
     amplitude = noise((30, 31, 32)).abs()
     smooth = smooth_amplitude(amplitude, (30.0, 31.0, 32.0), Band.low_pass(0.2, RAMP), (60, 31, 15))
