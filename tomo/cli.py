@@ -167,3 +167,33 @@ def particles(
 
     found = resolution_at_particles(run, star, output, tomogram=tomogram)
     typer.echo(json.dumps(found.summary() | {"output": str(output)}, indent=2))
+
+
+@app.command()
+def split(
+    places: Annotated[
+        list[str],
+        typer.Argument(help="Folders of tilt images, or STAR files of tilt series (RELION 5)."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the lists.")] = Path(
+        "halves"
+    ),
+    overwrite: Annotated[bool, typer.Option(help="Replace lists that exist.")] = False,
+    as_json: shared.AsJson = False,
+) -> None:
+    """List the images of each half tomogram: split frames where there are, or every other tilt.
+
+    Only names are sorted; the halves are reconstructed by your own program from these lists. Halves
+    from frames are the better ones: both see every tilt.
+    """
+    from tomo.split import split_series, write_split
+
+    found = split_series(places)
+    written = write_split(found, output, overwrite=overwrite)
+    if as_json:
+        rows = [{"series": s.name, "split_by": s.how, "even": s.even, "odd": s.odd} for s in found]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for one in found:
+        typer.echo(f"{one.name}: {len(one.even)} even, {len(one.odd)} odd, by {one.how}")
+    typer.echo(f"written: {written[-1]} and two lists a series")
