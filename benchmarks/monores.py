@@ -6,6 +6,7 @@ Usage: python benchmarks/monores.py cost [--edge 200]       half maps and single
        python benchmarks/monores.py noise [--edge 96]       maps of noise alone
        python benchmarks/monores.py workers [--edge 256]    wall time of one worker and of two
        python benchmarks/monores.py oracle FOLDER           the pair that Xmipp was run on
+       python benchmarks/monores.py emd MAP                 EMD-11007 as deposited, by depth
 
 Phantoms and runs go to --folder (kept) or to a temporary one.
 """
@@ -18,9 +19,11 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from common import distres, make_blob, measure, startup, table, unit_seconds
+from emd_11007 import show_depths
 from predicted import predicted_resolution
 
 LEVELS = 2  # what 20 voxels and more need
+USUAL = {"cost": 200, "accuracy": 200, "tiles": 128, "noise": 96, "workers": 256}
 
 
 def command(volumes: dict[str, Path], run: Path, *more: str) -> list[str | Path]:
@@ -175,22 +178,28 @@ def oracle(folder: Path, source: Path) -> None:
     print(table(rows, ["map", "B 40", "B 120", "B 300", "B 700"]))
 
 
+def emd(folder: Path, source: Path) -> None:
+    """Compute a single real map with all pictures; print medians by depth below the surface."""
+    run = folder / "emd"
+    more = ("--single", "--cluster", "none", "-o", run, "--overwrite")
+    print(measure(distres("monores", source, *more)).stdout)
+    show_depths(run)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["cost", "accuracy", "tiles", "noise", "workers", "oracle"])
-    parser.add_argument("source", type=Path, nargs="?", help="for oracle: the folder blob128")
+    parser.add_argument("what", choices=[*USUAL, "oracle", "emd"])
+    parser.add_argument("source", type=Path, nargs="?", help="the folder blob128, or a map")
     parser.add_argument("--edge", type=int)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
-        if options.what == "oracle":
-            oracle(folder, options.source)
-            return
-        usual = {"cost": 200, "accuracy": 200, "tiles": 128, "noise": 96, "workers": 256}
-        edge = options.edge or usual[options.what]
-        globals()[options.what](folder, edge)
+        if options.what in ("oracle", "emd"):
+            {"oracle": oracle, "emd": emd}[options.what](folder, options.source)
+        else:
+            globals()[options.what](folder, options.edge or USUAL[options.what])
 
 
 if __name__ == "__main__":

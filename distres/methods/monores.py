@@ -6,7 +6,8 @@ that are still in the sweep, with the state that the coarser level left them.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distres.engine.cluster import Executor
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 PUBLISHED_BYTES_PER_VOXEL = 60.0
 # Noise this much weaker than at other frequencies is what a filter left, or leaked from them.
 SILENT = 1e-3
-# So is noise that falls to this share from one test to the next; at Nyquist it falls to 0.8.
-CLIFF = 0.25
+# So is noise that falls to this share within half an octave; white noise at Nyquist keeps 0.8.
+CLIFF, CLIFF_OCTAVES = 0.25, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +104,13 @@ def run_monores(
     silent = False
     for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
         found = passes.thresholds(tests) if tests.frequencies and not silent else Thresholds()
-        usable = _until_silent(tests, found, thresholds)
+        usable = until_silent(tests, found, max(thresholds, default=0.0))
+        usable = _until_cliff(usable, found, thresholds, resolutions.tolist())
         silent = silent or len(usable.frequencies) < len(tests.frequencies)
         thresholds += found.values[: len(usable.frequencies)]
         if usable.frequencies or tests.level == 0:
-            table = run_job(passes.decide_job(usable, found, coarser), run=run, executor=executor)
+            job = passes.decide_job(usable, found, coarser, tested=len(thresholds))
+            table = run_job(job, run=run, executor=executor)
             coarser = tests.level
             logger.info(
                 "level %d: %d tests, %d voxels go on",
@@ -130,21 +133,28 @@ def run_monores(
     )
 
 
-def _until_silent(tests: LevelTests, found: Thresholds, before: list[float]) -> LevelTests:
-    """Keep the tests up to the first without noise; `before` are the coarser levels' thresholds."""
-    quiet = SILENT * max([*before, *found.values], default=0.0)
-    last = before[-1:]
+def until_silent(tests: LevelTests, found: Thresholds, strongest: float) -> LevelTests:
+    """Keep the tests up to the first without noise."""
+    quiet = SILENT * max(strongest, *found.values, 0.0)
+    count = next((i for i, value in enumerate(found.values) if value <= quiet), len(found.values))
+    return replace(tests, frequencies=tests.frequencies[:count])
+
+
+def _until_cliff(
+    tests: LevelTests, found: Thresholds, before: list[float], resolutions: Sequence[float]
+) -> LevelTests:
+    """Keep the tests up to the first where the noise has fallen off a cliff.
+
+    `before` are the thresholds of the coarser levels, `resolutions` those of the whole sweep.
+    """
     count = 0
-    for value in found.values:
-        if value <= quiet or (last and value < CLIFF * last[0]):
+    for value, frequency in zip(found.values, tests.frequencies, strict=False):
+        known = zip(resolutions, [*before, *found.values[:count]], strict=False)
+        near = [t for r, t in known if frequency * r <= 2**CLIFF_OCTAVES]
+        if value < CLIFF * max(near, default=0.0):
             break
-        last, count = [value], count + 1
-    return LevelTests(
-        level=tests.level,
-        first=tests.first,
-        frequencies=tests.frequencies[:count],
-        ramp=tests.ramp,
-    )
+        count += 1
+    return replace(tests, frequencies=tests.frequencies[:count])
 
 
 def _run_published(

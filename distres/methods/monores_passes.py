@@ -273,8 +273,19 @@ class Passes:
             bytes_per_voxel=needed,
         )
 
-    def decide_job(self, tests: LevelTests, thresholds: Thresholds, coarser: int | None) -> TileJob:
-        """Return the pass that tests a level's voxels; on level 0 it writes the answer."""
+    def decide_job(
+        self,
+        tests: LevelTests,
+        thresholds: Thresholds,
+        coarser: int | None,
+        *,
+        tested: int | None = None,
+    ) -> TileJob:
+        """Return the pass that tests a level's voxels; on level 0 it writes the answer.
+
+        `tested` are the tests of the sweep so far, with this level's: a map that was filtered ends
+        it early. None is all of them.
+        """
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
         needed = self._bytes(DECIDE_BYTES_PER_VOXEL, grid)
         masks = inputs.masks(tests.level)
@@ -300,6 +311,7 @@ class Passes:
         if tests.level == 0:
             parameters |= {
                 "resolutions": self.resolutions.tolist(),
+                "tested": len(self.resolutions) if tested is None else tested,
                 "shape": list(grid.shape),
             }
             outputs = answer_outputs()

@@ -103,7 +103,7 @@ def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         ``tests``, ``voxel_angstrom``, ``coarser`` (level of ``state``), ``thresholds`` or
         ``nodes`` of the field, ``mirror_vox``, ``wedge``, ``device``; on level 0 ``resolutions``
-        (all) and ``shape``.
+        (all), ``tested`` (how many were) and ``shape``.
     """
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
@@ -208,8 +208,11 @@ def _answer(
     if inside is None:
         inside = np.ones(values.shape, dtype=bool)
     known = inside & np.isfinite(values)
-    finest = known & (state.last.cpu().numpy() == len(resolutions) - 1)
-    nyquist = resolutions[-1] <= 2 * max(parameters["voxel_angstrom"]) * (1 + 1e-6)
+    tested = int(parameters["tested"])
+    finest = known & (state.last.cpu().numpy() == tested - 1)
+    nyquist = tested == len(resolutions) and resolutions[-1] <= 2 * max(
+        parameters["voxel_angstrom"]
+    ) * (1 + 1e-6)
     flags = np.where(known, 0, FLAG_NEVER_ABOVE).astype(np.uint8)
     flags |= np.where(finest, FLAG_NYQUIST if nyquist else FLAG_RANGE_END, 0).astype(np.uint8)
     near = near_faces(values, core, parameters["shape"], parameters["voxel_angstrom"])

@@ -14,7 +14,7 @@ from distres.kernels.monores_published import published_monores
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
-from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_OUTSIDE
+from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_OUTSIDE, FLAG_RANGE_END
 
 SIZE = 96
 
@@ -203,6 +203,20 @@ def test_filtered_halves_end_the_sweep_with_a_warning(tmp_path):
     locres, _, record = compute(tmp_path, cut, mask, coarsest_angstrom=9.0)
     assert any("hold no noise beyond" in w for w in record["warnings"])
     assert np.nanmin(locres) >= 4.0
+
+
+def test_a_map_that_was_low_passed_gets_nothing_beyond_its_filter(tmp_path):
+    """A soft edge at 0.2 cycles per voxel leaves a thousandth of the power beyond; that leaks."""
+    halves, mask = phantom(size=64)
+    norm = np.sqrt(sum(np.meshgrid(*[np.fft.fftfreq(64) ** 2] * 3, indexing="ij")))
+    gain = np.where(norm < 0.2, 1.0, 0.03)
+    low = [np.fft.ifftn(np.fft.fftn(h) * gain).real.astype(np.float32) for h in halves]
+    locres, flags, record = compute(tmp_path, low, mask, coarsest_angstrom=9.0)
+    assert any("hold no noise beyond" in w for w in record["warnings"])
+    finest = np.nanmin(locres)
+    assert finest >= 4.0
+    # What passed the last test there was might be finer still, and says so.
+    assert np.array_equal((flags & FLAG_RANGE_END) != 0, locres == finest)
 
 
 def test_a_noise_region_can_be_given(scene, tmp_path):
