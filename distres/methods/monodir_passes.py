@@ -34,7 +34,8 @@ from distres.methods.nearby import tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.solvent import NoiseSphere
 
-# Measured peak of a tile function over the voxels of its block, and what each direction adds.
+# Bounds of what a tile function takes for a voxel of its block, and for each direction: 128^3 with
+# 81 directions took 102 in all.
 NOISE_BYTES_PER_VOXEL = 90.0
 DECIDE_BYTES_PER_VOXEL = 80.0
 DIRECTION_BYTES_PER_VOXEL = 1.0

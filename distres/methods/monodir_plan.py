@@ -12,7 +12,7 @@ from distres.methods.monores_plan import MonoResParameters
 
 NARROWEST_DEGREES, WIDEST_DEGREES = 5.0, 45.0
 # Width of a cone's soft edge, in units of its half-angle.
-EDGE_SHARE = 1 / 3
+EDGE_SHARE = 2 / 3
 # Finer resolutions are tested every half voxel by default, coarser ones every voxel.
 FINE_STEPS_VOX = 8.0
 
