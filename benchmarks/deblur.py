@@ -12,6 +12,7 @@ time.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -43,6 +44,19 @@ def unit_seconds():
     return (time.process_time() - started) / 3
 
 
+def part_of(job):
+    """Say what a pass is for, by its name in the ledger."""
+    if job.startswith("deblur_gain"):
+        return "gain"
+    halves = ("deblur_iteration", "deblur_residual", "deblur_step")
+    return "iterations" if job.startswith(halves) else "rest"
+
+
+def job_seconds(job):
+    lines = map(json.loads, (job / "tiles.jsonl").read_text().splitlines())
+    return sum(line.get("seconds", 0.0) for line in lines)
+
+
 def cost(folder):
     torch.set_num_threads(1)
     halves = [mrcfile.read(folder / f"half{i}.mrc.gz").astype(np.float32) for i in (1, 2)]
@@ -65,7 +79,11 @@ def cost(folder):
             seconds = time.process_time() - started
             unit = (before + unit_seconds()) / 2
             found = mrcfile.read(run.directory / run.record["outputs"]["sharpened"])[inside]
+            passes = {job.name: job_seconds(job) for job in (run.directory / "ledger").iterdir()}
         text = f"{name}: 3 iterations, whole run {seconds:.1f} s = {seconds / unit:.0f} u"
+        for part in ("iterations", "gain"):
+            spent = sum(took for job, took in passes.items() if part_of(job) == part)
+            text += f", {part} {spent / unit:.0f} u"
         if name == "xmipp":
             expected = mrcfile.read(folder / "localdeblur.mrc.gz").astype(np.float32)[inside]
             r = np.corrcoef(found, expected)[0, 1]
