@@ -166,8 +166,9 @@ def oracle(folder: Path, source: Path) -> None:
         ("monores_single", mean, (*compat, "--single", "--step", "0.5")),
         ("", files, ("--cluster", "none")),
     ):
-        measure(command(given, folder / "run", *more))
-        ours = resolution(folder / "run")
+        run = folder / (name or "default")  # a folder each: names of maps differ by input
+        measure(command(given, run, *more))
+        ours = resolution(run)
         medians = [f"{np.nanmedian(ours[labels == q]):.2f}" for q in (1, 2, 3, 4)]
         if name:
             theirs = mrcfile.read(source / f"{name}.mrc.gz").astype(np.float64)
