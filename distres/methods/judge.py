@@ -18,7 +18,9 @@ ABOUT_HALVES = (
 )
 
 
-def judge_halves(session: Session, maps: HalfMaps, mask: Source | None = None) -> float | None:
+def judge_halves(
+    session: Session, maps: HalfMaps, mask: Source | None = None, *, masked: bool = True
+) -> float | None:
     """Measure the global FSC; what it finds wrong with the halves becomes the run's warnings.
 
     Pre-masked, pre-filtered or nearly equal halves, and halves that never fall apart, are told so.
@@ -29,13 +31,16 @@ def judge_halves(session: Session, maps: HalfMaps, mask: Source | None = None) -
     ----------
     mask
         The run's mask, when it is known already; None takes the user's, if there is one.
+    masked
+        False uses no mask: the judgement of the halves is the same at a quarter of the cost, but
+        the resolution is that of the whole box.
 
     Returns
     -------
     Global resolution in angstrom at 0.143 (with a mask corrected for it); Nyquist when the curve
     never falls; None when it is never above.
     """
-    result = _measure(session, maps, mask)
+    result = _measure(session, maps, mask, masked=masked)
     for finding in result.findings:
         if finding.code in ABOUT_HALVES:
             session.warn(finding.message)
@@ -45,7 +50,7 @@ def judge_halves(session: Session, maps: HalfMaps, mask: Source | None = None) -
     return headline.resolution_angstrom
 
 
-def _measure(session: Session, maps: HalfMaps, mask: Source | None) -> FscResult:
+def _measure(session: Session, maps: HalfMaps, mask: Source | None, *, masked: bool) -> FscResult:
     run, executor, grid = session.run, session.executor, maps.half1.grid
     sources: dict[str, Source] = {
         name: volume if volume.random_access else ingest(volume, run, name, executor)[0]
@@ -53,6 +58,8 @@ def _measure(session: Session, maps: HalfMaps, mask: Source | None) -> FscResult
     }
     if mask is not None:
         sources["mask"] = mask
+    if not masked:
+        sources.pop("mask", None)
     # One randomisation judges well enough.
     parameters = FscParameters(repeats=1)
     if not fits(grid.shape, executor):

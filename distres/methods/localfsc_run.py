@@ -72,7 +72,7 @@ def compute_localfsc(
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
-        global_angstrom = judge_halves(session, maps, mask.source)
+        unmasked_angstrom = judge_halves(session, maps, masked=False)
         unit = bring_unit(session, maps, mask, first, second)
         result = run_localfsc(
             first,
@@ -87,7 +87,7 @@ def compute_localfsc(
         )
         result = unit.expanded(session, result)
         extra = _filter(session, grid, first, second, result) if filtered else {}
-        record = _finish(session, maps, parameters, unit, result, extra, global_angstrom)
+        record = _finish(session, maps, parameters, unit, result, extra, unmasked_angstrom)
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
@@ -116,7 +116,7 @@ def _finish(
     unit: Unit,
     result: LocalFscResult,
     arrays: dict[str, str],
-    global_angstrom: float | None,
+    unmasked_angstrom: float | None,
 ) -> dict[str, Any]:
     mask = unit.mask
     return finish(
@@ -133,7 +133,7 @@ def _finish(
                 **result.as_json(),
                 "curves": {str(level): path for level, path in result.curves.items()},
                 "curve_stride": STRIDE,
-                "global_resolution_angstrom": global_angstrom,
+                "unmasked_resolution_angstrom": unmasked_angstrom,
             },
             "mask_statistics": mask.statistics,
             **unit.facts,
