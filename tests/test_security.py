@@ -21,6 +21,8 @@ from distres.errors import DistresError
 from distres.io.names import stem_of
 from distres.io.volume import open_volume
 from distres.methods.dataset import open_run
+from tomo.pairs import find_pairs
+from tomo.particles import resolution_at_particles
 
 PACKAGES = [Path(distres.__file__).parent, Path(tomo.__file__).parent]
 WHOLE = (slice(0, 4),) * 3
@@ -142,9 +144,50 @@ def test_a_record_cannot_name_arrays_outside_its_run(tmp_path, path):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_from_files_are_names_and_no_paths(name):
-    for made in (stem_of(name), folder_name(name)):
-        assert "/" not in made
-        assert (Path("run/below") / made).parent == Path("run/below")
+    # What is made of them: a job's folder, and files that a stem begins.
+    for made in (folder_name(name), f"{stem_of(name)}_locres.mrc"):
+        assert Path(os.path.normpath(f"run/below/{made}")).parent == Path("run/below")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("..", "../.."),
+        ("../../x_half1.mrc", "../../x_half2.mrc"),
+        ("a/../..", "b/../.."),
+        ("$(touch x)_half1.mrc", "$(touch x)_half2.mrc"),
+    ],
+)
+def test_a_star_file_cannot_choose_where_a_run_is_written(tmp_path, monkeypatch, first, second):
+    project = tmp_path / "one/two/project"
+    for folder in (project, project / "a", project / "b"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(project)
+    for name in (first, second):
+        if name.endswith(".mrc"):
+            Path(name).touch()
+    labels = " ".join(f"_rlnTomoReconstructedTomogramHalf{half}" for half in (1, 2))
+    star = Path("tomograms.star")
+    star.write_text(f"data_global\nloop_\n{labels}\n'{first}' '{second}'\n")
+    (pair,) = find_pairs([str(star)])
+    assert Path(os.path.normpath(f"runs/{pair.name}")).parent == Path("runs")
+    assert not Path("x").exists()
+
+
+def test_a_particle_table_names_no_file(tmp_path):
+    run = tmp_path / "run"
+    locres = np.full((1, 4, 4, 4), 7.0, np.float32)
+    zarr.create_array(str(run / "run.zarr"), name="locres", data=locres)
+    grid = {"shape": [4] * 3, "voxel_size_angstrom": [1.0] * 3}
+    (run / "run.json").write_text(json.dumps({"arrays": {"locres": "locres"}, "grid": grid}))
+    star = tmp_path / "in.star"
+    places = " ".join(f"_rlnCoordinate{axis}" for axis in "XYZ")
+    rows = "\n".join(f"{name!r} 1 1 1" for name in ("../../x", "/etc/passwd", "$(touch x)"))
+    star.write_text(f"data_particles\nloop_\n_rlnTomoName {places}\n{rows}\n")
+    before = set(tmp_path.rglob("*"))
+    found = resolution_at_particles(run, star, tmp_path / "out.star", tomogram="../../x")
+    np.testing.assert_array_equal(found.values, [7, np.nan, np.nan])
+    assert set(tmp_path.rglob("*")) - before == {tmp_path / "out.star"}
 
 
 @pytest.mark.cluster

@@ -129,7 +129,8 @@ def _common_name(even: str, odd: str) -> str:
     """Return what both names share: ``rec_TS_01`` for ``rec_TS_01_half1`` and its partner."""
     first, second = Path(even), Path(odd)
     if first.name == second.name:
-        return _bare(first.name)
+        # Never "..", which would lead out of the folder of all runs.
+        return _bare(first.name).lstrip(".") or "tomogram"
     a, b = _bare(first.name), _bare(second.name)
     start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), 0)
     end = 0
@@ -138,7 +139,7 @@ def _common_name(even: str, odd: str) -> str:
     name = a[:start] + a[len(a) - end :]
     for word in ("half", "_volume", "_map"):
         name = name.replace(f"_{word.strip('_')}", "")
-    return name.strip("_-. ") or a
+    return name.strip("_-. ") or a.lstrip(".") or "tomogram"
 
 
 def _bare(name: str) -> str:

@@ -69,7 +69,7 @@ def resolution_at_particles(
     try:
         record = json.loads((directory / "run.json").read_text())
         array = zarr.open_array(store_of(directory), path=record["arrays"]["locres"], mode="r")
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{directory} holds no finished run; finish it with --resume") from error
     document = cif.read(str(star))
     loop, columns = _particles(document, star)

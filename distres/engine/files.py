@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def folder_name(job: str) -> str:
-    """Name the folder of a job: never a path of its own."""
-    return re.sub(r"[^\w.=+-]", "_", job)
+    """Name the folder of a job: never a path of its own, nor the folder itself or its parent."""
+    return re.sub(r"[^\w.=+-]|^\.", "_", job)
 
 
 def write_durably(path: Path, data: bytes) -> None:
