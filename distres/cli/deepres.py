@@ -1,13 +1,12 @@
 """The command `distres deepres`."""
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_run
+from distres.cli.show import show_estimate, show_run
 
 PANEL = "DeepRes"
 
@@ -122,9 +121,10 @@ def deepres(
     from distres.cli.logs import start_logging
     from distres.methods import deepres_run
     from distres.methods.deepres import DeepResParameters
+    from distres.methods.options import ends_of
 
     start_logging(log_file)
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = DeepResParameters(
         model=model.value,
         weights=weights,
@@ -136,8 +136,7 @@ def deepres(
     )
     options = shared.run_options(context)
     if dry_run:
-        estimate = deepres_run.dry_run(density, chosen, options)
-        typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
+        show_estimate(deepres_run.dry_run(density, chosen, options), as_json=as_json)
         return
     done = deepres_run.compute_deepres(density, chosen, options)
     show_run(done, pictures=pictures, as_json=as_json)

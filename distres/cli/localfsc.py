@@ -88,9 +88,10 @@ def localfsc(
     from distres.cli.logs import start_logging
     from distres.methods import localfsc_run
     from distres.methods.localfsc_plan import LocalFscParameters
+    from distres.methods.options import ends_of
 
     start_logging(log_file)
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = LocalFscParameters(
         thresholds=tuple(threshold or (0.5, 0.143)),
         finest_angstrom=fine,

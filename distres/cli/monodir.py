@@ -98,9 +98,10 @@ def monodir(
     from distres.cli.logs import start_logging
     from distres.methods.monodir_plan import MonoDirParameters
     from distres.methods.monodir_run import compute_monodir, dry_run_monodir
+    from distres.methods.options import ends_of
 
     start_logging(log_file)
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = MonoDirParameters(
         directions=directions,
         cone_degrees=cone,

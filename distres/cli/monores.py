@@ -106,9 +106,10 @@ def monores(
     from distres.cli.logs import start_logging
     from distres.methods.monores_plan import MonoResParameters
     from distres.methods.monores_run import compute_monores
+    from distres.methods.options import ends_of
 
     start_logging(log_file)
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     done = compute_monores(
         map_or_half1,
         half2,

@@ -102,11 +102,12 @@ def resmap(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
+    from distres.methods.options import ends_of
     from distres.methods.resmap_plan import ResmapParameters
     from distres.methods.resmap_run import compute_resmap
 
     start_logging(log_file)
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = ResmapParameters(
         finest_angstrom=fine,
         coarsest_angstrom=coarse,

@@ -1,9 +1,6 @@
 """What `import distres` offers: each method as one function that returns an `xarray.Dataset`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,11 +8,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from distres.io.volume import VolumeLike
+from distres.methods.api_options import options_for
 from distres.methods.curves import curve_at
 from distres.methods.dataset import open_run
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
-from distres.methods.options import RunOptions, parse_memory
+from distres.methods.options import ends_of
 
 __all__ = ["fsc", "local_fsc_at", "localfsc", "open_run"]
 
@@ -81,21 +79,21 @@ def localfsc(
     distres.errors.UsageError
         A parameter makes no sense.
     """
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = LocalFscParameters(
         thresholds=thresholds, finest_angstrom=fine, coarsest_angstrom=coarse, **parameters
     )
-    with run_directory(output) as directory:
-        options = RunOptions(
-            output=directory,
-            mask=mask,
-            pixel_size_angstrom=pixel_size,
-            client=client,
-            memory_bytes=parse_memory(memory) if memory else None,
-            symmetry=symmetry,
-            resume=resume,
-            overwrite=overwrite,
-        )
+    with options_for(
+        output,
+        mask=mask,
+        pixel_size=pixel_size,
+        symmetry=symmetry,
+        client=client,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+        device=chosen.device,
+    ) as options:
         done = compute_localfsc(half1, half2, chosen, options, filtered=filtered)
         return done.dataset(load=output is None)
 
@@ -109,6 +107,7 @@ def fsc(
     pixel_size: float | None = None,
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
+    memory: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     **parameters: Any,  # noqa: ANN401 - checked by FscParameters
@@ -123,16 +122,16 @@ def fsc(
     from distres.methods.fsc import FscParameters
     from distres.methods.fsc_run import run_fsc
 
-    with run_directory(output) as directory:
-        options = RunOptions(
-            output=directory,
-            mask=mask,
-            pixel_size_angstrom=pixel_size,
-            client=client,
-            resume=resume,
-            overwrite=overwrite,
-        )
-        chosen = FscParameters(thresholds=thresholds, **parameters)
+    chosen = FscParameters(thresholds=thresholds, **parameters)
+    with options_for(
+        output,
+        mask=mask,
+        pixel_size=pixel_size,
+        client=client,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+    ) as options:
         return run_fsc(half1, half2, chosen, options).result.to_dataset()
 
 
@@ -167,13 +166,3 @@ def _curve(
         name="local_fsc",
         attrs={"point_angstrom_zyx": list(point)},
     )
-
-
-@contextmanager
-def run_directory(output: str | Path | None) -> Iterator[Path]:
-    """Yield the directory to keep, or one that vanishes."""
-    if output is not None:
-        yield Path(output)
-        return
-    with TemporaryDirectory(prefix="distres-") as place:
-        yield Path(place) / "run"

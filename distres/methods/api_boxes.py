@@ -6,10 +6,9 @@ from typing import Any
 import xarray as xr
 
 from distres.io.volume import VolumeLike
-from distres.methods.api import run_directory
+from distres.methods.api_options import options_for
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
-from distres.methods.options import RunOptions, parse_memory
 from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
@@ -46,10 +45,17 @@ def blocres(
         ``locres`` in angstrom and ``flags`` (threshold, z, y, x), ``mask`` (z, y, x).
     """
     chosen = BlocresParameters(thresholds=thresholds, **parameters)
-    with run_directory(output) as directory:
-        options = options_of(
-            directory, mask, pixel_size, symmetry, client, memory, resume, overwrite
-        )
+    with options_for(
+        output,
+        mask=mask,
+        pixel_size=pixel_size,
+        symmetry=symmetry,
+        client=client,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+        device=chosen.device,
+    ) as options:
         return compute_blocres(half1, half2, chosen, options).dataset(load=output is None)
 
 
@@ -80,10 +86,17 @@ def relion_locres(
         ``locres`` in angstrom and ``flags`` (threshold, z, y, x), ``mask`` (z, y, x).
     """
     chosen = SphereParameters(**parameters)
-    with run_directory(output) as directory:
-        options = options_of(
-            directory, mask, pixel_size, symmetry, client, memory, resume, overwrite
-        )
+    with options_for(
+        output,
+        mask=mask,
+        pixel_size=pixel_size,
+        symmetry=symmetry,
+        client=client,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+        device=chosen.device,
+    ) as options:
         return compute_spheres(half1, half2, chosen, options).dataset(load=output is None)
 
 
@@ -117,32 +130,16 @@ def resmap(
         ``locres`` in angstrom and ``flags`` (threshold, z, y, x), ``mask`` (z, y, x).
     """
     chosen = ResmapParameters(**parameters)
-    with run_directory(output) as directory:
-        options = options_of(
-            directory, mask, pixel_size, symmetry, client, memory, resume, overwrite
-        )
-        done = compute_resmap(half1, half2, chosen, options, single=single)
-        return done.dataset(load=output is None)
-
-
-def options_of(
-    directory: Path,
-    mask: VolumeLike | None,
-    pixel_size: float | None,
-    symmetry: str,
-    client: Any,  # noqa: ANN401 - Dask ships no types
-    memory: str | None,
-    resume: bool,
-    overwrite: bool,
-) -> RunOptions:
-    """Collect what all of these functions are told."""
-    return RunOptions(
-        output=directory,
+    with options_for(
+        output,
         mask=mask,
-        pixel_size_angstrom=pixel_size,
+        pixel_size=pixel_size,
         symmetry=symmetry,
         client=client,
-        memory_bytes=parse_memory(memory) if memory else None,
+        memory=memory,
         resume=resume,
         overwrite=overwrite,
-    )
+        device=chosen.device,
+    ) as options:
+        done = compute_resmap(half1, half2, chosen, options, single=single)
+        return done.dataset(load=output is None)

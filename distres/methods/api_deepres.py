@@ -6,10 +6,10 @@ from typing import Any
 import xarray as xr
 
 from distres.io.volume import VolumeLike
-from distres.methods.api import run_directory
+from distres.methods.api_options import options_for
 from distres.methods.deepres import DeepResParameters
 from distres.methods.deepres_run import compute_deepres
-from distres.methods.options import RunOptions, parse_memory
+from distres.methods.options import ends_of
 
 __all__ = ["deepres"]
 
@@ -47,19 +47,18 @@ def deepres(
         ``locres`` in angstrom and ``flags`` (threshold, z, y, x) of one entry named after the
         model; ``uncertainty`` in angstrom and ``mask`` (z, y, x).
     """
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = DeepResParameters(
         model=model, finest_angstrom=fine, coarsest_angstrom=coarse, **parameters
     )
-    with run_directory(output) as directory:
-        options = RunOptions(
-            output=directory,
-            mask=mask,
-            pixel_size_angstrom=pixel_size,
-            client=client,
-            memory_bytes=parse_memory(memory) if memory else None,
-            resume=resume,
-            overwrite=overwrite,
-            device=chosen.device,
-        )
+    with options_for(
+        output,
+        mask=mask,
+        pixel_size=pixel_size,
+        client=client,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+        device=chosen.device,
+    ) as options:
         return compute_deepres(density, chosen, options).dataset(load=output is None)

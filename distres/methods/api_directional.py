@@ -9,12 +9,12 @@ import zarr
 
 from distres.engine.elsewhere import store_of
 from distres.io.volume import VolumeLike
-from distres.methods.api import run_directory
-from distres.methods.api_boxes import options_of
+from distres.methods.api_options import options_for
 from distres.methods.dataset import grid_coordinates, lazy_array
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_run import compute_monodir
 from distres.methods.monodir_tiles import STRIDE
+from distres.methods.options import ends_of
 
 __all__ = ["monodir"]
 
@@ -55,10 +55,18 @@ def monodir(
         their highest resolution along it, and where it points (z, y, x). With
         ``keep_directions`` also ``directional``, at every second voxel.
     """
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     chosen = MonoDirParameters(finest_angstrom=fine, coarsest_angstrom=coarse, **parameters)
-    with run_directory(output) as directory:
-        options = options_of(directory, mask, pixel_size, "C1", client, memory, resume, overwrite)
+    with options_for(
+        output,
+        mask=mask,
+        pixel_size=pixel_size,
+        client=client,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+        device=chosen.device,
+    ) as options:
         done = compute_monodir(half1, half2, chosen, options, single=single)
         found = done.dataset(load=output is None)
         return _with_directions(found, done.directory, done.record, load=output is None)

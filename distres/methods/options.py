@@ -33,6 +33,15 @@ def parse_memory(text: str) -> int:
     return int(number * factor)
 
 
+def ends_of(
+    resolution_range: tuple[float, float] | None,
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the finer and the coarser end of a range given in any order; None twice for none."""
+    if resolution_range is None:
+        return None, None
+    return min(resolution_range), max(resolution_range)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """Where a run computes and where it writes; the same for every method.

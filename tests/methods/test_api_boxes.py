@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 import distres
+from distres.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +42,11 @@ def test_arrays_give_a_dataset_in_angstrom(pair, function, given):
     assert np.nanmin(inside) >= 3.0
     assert np.isnan(found["locres"].values[0][mask == 0]).all()
     np.testing.assert_allclose(found["x"].values[:2], [0, 1.5])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["localfsc", "blocres", "relion_locres", "resmap", "monodir"])
+def test_a_device_that_is_not_here_is_refused_in_a_sentence(pair, name):
+    halves, mask = pair
+    with pytest.raises(UsageError, match="needs an NVIDIA GPU"):
+        getattr(distres, name)(*halves, mask, pixel_size=1.5, device="cuda")
