@@ -183,15 +183,6 @@ def band_table(band: Band, voxel_angstrom: Float3, device: torch.device) -> torc
     return band.gain(norm) * norm * 2
 
 
-def directional_amplitude(
-    riesz: RieszBlock, band: Band, cone: Cone, *, oversampling: float = 1.0
-) -> torch.Tensor:
-    """Return the amplitude of the waves in one band and one cone; see `ConeSpectrum.amplitude`."""
-    table = band_table(band, riesz.voxel_angstrom, riesz.spectrum.device)
-    cut = ConeSpectrum.of(riesz, cone, band.start, band.stop)
-    return cut.amplitude(band, table, oversampling=oversampling)
-
-
 def cone_box(
     shape: Shape3, voxel_angstrom: Float3, low: float, high: float, cone: Cone
 ) -> tuple[Shape3, Shape3]:

@@ -80,10 +80,3 @@ def tilt_and_rotation(directions: Vectors) -> Vectors:
     """Return (count, 2): angle from the z axis and angle from x towards y, in degrees."""
     tilt = np.degrees(np.arccos(np.clip(directions[:, 0], -1, 1)))
     return np.stack([tilt, np.degrees(np.arctan2(directions[:, 1], directions[:, 2]))], axis=1)
-
-
-def nearest_angles(directions: Vectors) -> Vectors:
-    """Return each direction's angle to its nearest neighbour in degrees, opposites being one."""
-    cosines = np.abs(directions @ directions.T)
-    np.fill_diagonal(cosines, 0)
-    return np.asarray(np.degrees(np.arccos(np.clip(cosines.max(axis=1), -1, 1))))

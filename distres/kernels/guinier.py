@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distres.kernels.fourier import irfftn, radial_frequency, rfftn
+from distres.kernels.fourier import radial_frequency, rfftn
 
 Float64 = npt.NDArray[np.float64]
 
@@ -92,12 +92,3 @@ def fit_b_factor(
         return float("nan"), float("nan")
     slope, start = np.polyfit(frequency_per_angstrom[chosen] ** 2, np.log(amplitude[chosen]), 1)
     return float(-4 * slope), float(start)
-
-
-def sharpen_globally(
-    block: torch.Tensor, voxel_size_angstrom: Sequence[float], b_square_angstrom: float
-) -> torch.Tensor:
-    """Multiply amplitudes by ``exp(B / (4 d^2))``: what a global B-factor does to a whole map."""
-    radius = radial_frequency(block.shape, voxel_size_angstrom, device=block.device)
-    gain = torch.exp(radius.square() * (b_square_angstrom / 4))
-    return irfftn(rfftn(block) * gain, block.shape)

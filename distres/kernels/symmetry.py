@@ -182,6 +182,3 @@ def _directions(count: int) -> Float:
     angle = 2 * pi * np.arange(count) / GOLDEN + 0.1
     across = np.sqrt(1 - height**2)
     return np.stack([height, across * np.sin(angle), across * np.cos(angle)], axis=1)
-
-
-__all__ = ["AsymmetricUnit", "generators", "operators", "rotation", "settings_of"]
