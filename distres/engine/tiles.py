@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import prod
 
 from distres.errors import UsageError
+from distres.io.grid import Region, Shape3
 
-Shape3 = tuple[int, int, int]
-Region = tuple[slice, slice, slice]
+__all__ = ["Region", "Shape3", "Tile", "TilePlan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

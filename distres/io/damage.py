@@ -39,5 +39,10 @@ def readable(
             f"{axis} {part.start}:{part.stop}"
             for axis, part in zip("zyx", region[-3:], strict=False)
         )
-        said = (str(reason).strip() or type(reason).__name__).splitlines()[0]
-        raise error(f"{what} is damaged within {place} ({said[:200]}); {remedy}") from reason
+        said = first_line(reason)[:200]
+        raise error(f"{what} is damaged within {place} ({said}); {remedy}") from reason
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its type when it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()

@@ -1,9 +1,11 @@
 """Where the voxels of a volume lie, and whether two volumes lie on the same grid."""
 
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from distres.errors import InputError
+from distres.errors import InputError, TrustWarning
 
 Float3 = tuple[float, float, float]
 Shape3 = tuple[int, int, int]
@@ -45,6 +47,36 @@ class Grid:
 def in_xyz(values: tuple[float, float, float]) -> str:
     """Write a (z, y, x) triple the way users read it: x, y, z."""
     return ", ".join(f"{value:.6g}" for value in reversed(values))
+
+
+def float3(values: Iterable[Any]) -> Float3:
+    """Return three numbers as a triple of floats."""
+    a, b, c = (float(value) for value in values)
+    return a, b, c
+
+
+def slabs_of(shape: tuple[int, ...], thickness: int) -> Iterator[Region]:
+    """Cut a volume (z, y, x) into slabs along z, the first voxels first."""
+    depth, height, width = shape
+    for first in range(0, depth, thickness):
+        yield slice(first, min(first + thickness, depth)), slice(0, height), slice(0, width)
+
+
+def warn_of_unit_voxels(name: str, grid: Grid) -> None:
+    """Warn the caller of a caller when voxels are exactly 1.0 angstrom: often "never set".
+
+    Warns
+    -----
+    TrustWarning
+        Naming the volume.
+    """
+    if grid.voxel_size_angstrom == (1.0, 1.0, 1.0):
+        warnings.warn(
+            f"{name}: the voxel size is exactly 1.0 angstrom, which often means it was never "
+            "set; give --pixel-size if it is something else",
+            TrustWarning,
+            stacklevel=4,
+        )
 
 
 class Placed(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distres.errors import InputError
-from distres.io.grid import Float3
+from distres.io.grid import Float3, float3
 from distres.io.mrc import (
     HEADER_BYTES,
     HEADER_DTYPE,
@@ -126,7 +126,7 @@ def _header(record: np.void, order: ByteOrder) -> MrcHeader:
     stamp = int(record["stamp"][0])
     if has_id and stamp in (0x44, 0x11) and (stamp == 0x44) != (order == "<"):
         notices.append("the machine stamp contradicts the data's byte order; the data decide")
-    angles = _floats(record["angles"])
+    angles = float3(record["angles"])
     if not any(angles) or not all(isfinite(angle) for angle in angles):
         angles = (90.0, 90.0, 90.0)
     unsigned = _is_unsigned(record)
@@ -134,7 +134,7 @@ def _header(record: np.void, order: ByteOrder) -> MrcHeader:
         notices.append("mode 0 is read as unsigned bytes")
     statistics = tuple(float(record[key]) for key in ("dmin", "dmax", "dmean", "rms"))
     sampling = _triple(record["sampling"])
-    cell = _floats(record["cell"])
+    cell = float3(record["cell"])
     extents_xyz = permute(extents, axes)
     if int(record["ispg"]) == 0 and extents_xyz[2] > 1:
         notices.append("the header says images (ispg 0); the file is read as one volume")
@@ -180,7 +180,7 @@ def _is_unsigned(record: np.void) -> bool:
 
 
 def _origin(record: np.void, has_id: bool, notices: list[str]) -> Float3:
-    origin = _floats(record["origin"])
+    origin = float3(record["origin"])
     if not has_id:  # old headers keep tilt angles there
         return (0.0, 0.0, 0.0)
     if not all(isfinite(value) and abs(value) < MAX_ORIGIN_ANGSTROM for value in origin):
@@ -198,11 +198,6 @@ def _labels(record: np.void) -> tuple[str, ...]:
 
 def _triple(values: Iterable[Any]) -> Int3:
     a, b, c = (int(value) for value in values)
-    return a, b, c
-
-
-def _floats(values: Iterable[Any]) -> Float3:
-    a, b, c = (float(value) for value in values)
     return a, b, c
 
 

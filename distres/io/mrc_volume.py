@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +12,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from distres.errors import InputError, TrustWarning
-from distres.io.grid import Grid, Region, Shape3
+from distres.errors import InputError
+from distres.io.grid import Grid, Region, Shape3, warn_of_unit_voxels
 from distres.io.mrc import HEADER_BYTES, REFUSED_MODES, MrcHeader
 from distres.io.mrc_bytes import check_end, open_stream, read_exactly, read_stored, skip
 from distres.io.mrc_parse import check_length, parse_header
@@ -86,13 +85,8 @@ class MrcVolume:
             raise InputError(f"{path}: {error}") from None
         if pixel_size_angstrom is not None:
             header = header.with_pixel_size(pixel_size_angstrom)
-        elif grid.voxel_size_angstrom == (1.0, 1.0, 1.0) and not _is_ours(header):
-            warnings.warn(
-                f"{path}: the voxel size is exactly 1.0 angstrom, which often means it was never "
-                "set; give --pixel-size if it is something else",
-                TrustWarning,
-                stacklevel=3,
-            )
+        elif not _is_ours(header):
+            warn_of_unit_voxels(str(path), grid)
         for notice in header.notices:
             logger.info("%s: %s", path, notice)
         return cls(

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,16 @@ import numpy.typing as npt
 import zarr
 from zarr.errors import BaseZarrError
 
-from distres.errors import InputError, TrustWarning
-from distres.io.damage import readable
-from distres.io.grid import Float3, Grid, Region, Shape3
+from distres.errors import InputError
+from distres.io.damage import first_line, readable
+from distres.io.grid import Grid, Region, Shape3, slabs_of, warn_of_unit_voxels
 from distres.io.mrc import MrcHeader
+from distres.io.ome_levels import Level, levels_of, spatial_shape
 from distres.io.stores import as_store
-
-logger = logging.getLogger(__name__)
 
 OWN = "distres"  # the one attribute that is ours, on groups and arrays
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-UNITS_ANGSTROM = {
-    "angstrom": 1.0,
-    "picometer": 1e-2,
-    "nanometer": 10.0,
-    "micrometer": 1e4,
-    "millimeter": 1e7,
-    "meter": 1e10,
-}
 _STORE_ERRORS = (BaseZarrError, OSError, ValueError, KeyError, TypeError, ImportError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """One level of a pyramid: the array's path inside the store, and its grid."""
-
-    path: str
-    grid: Grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,19 +91,13 @@ class OmeZarrVolume:
             volume = _open_image(name, node, pixel_size_angstrom)
         if not 0 <= level < len(volume.levels):
             raise InputError(f"{name} has {len(volume.levels)} levels, there is no level {level}")
-        if pixel_size_angstrom is None and volume.grid.voxel_size_angstrom == (1.0, 1.0, 1.0):
-            warnings.warn(
-                f"{name}: the voxel size is exactly 1.0 angstrom, which often means it was never "
-                "set; give --pixel-size if it is something else",
-                TrustWarning,
-                stacklevel=3,
-            )
+        if pixel_size_angstrom is None:
+            warn_of_unit_voxels(name, volume.grid)
         return volume if level == 0 else volume.at_level(level)
 
     def at_level(self, level: int) -> "OmeZarrVolume":
         """Return the same image at another level."""
-        changes = {field.name: getattr(self, field.name) for field in fields(self)}
-        return OmeZarrVolume(**{**changes, "level": level})
+        return replace(self, level=level)
 
     @property
     def grid(self) -> Grid:
@@ -158,13 +134,7 @@ class OmeZarrVolume:
 
     def slabs(self, thickness: int) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:
         """Read everything once along z."""
-        depth, height, width = self.shape
-        for first in range(0, depth, thickness):
-            region = (
-                slice(first, min(first + thickness, depth)),
-                slice(0, height),
-                slice(0, width),
-            )
+        for region in slabs_of(self.shape, thickness):
             yield region, self.read(region)
 
     def identity(self) -> dict[str, Any]:
@@ -203,8 +173,7 @@ def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
     try:
         return zarr.open(as_store(path), mode="r")
     except _STORE_ERRORS as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be opened as Zarr: {reason}") from error
+        raise InputError(f"{path} cannot be opened as Zarr: {first_line(error)}") from error
 
 
 def multiscale_of(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -263,7 +232,7 @@ def _open_image(name: str, group: zarr.Group, pixel_size_angstrom: float | None)
             "of its arrays"
         )
     try:
-        levels = tuple(_levels(name, group, image, pixel_size_angstrom))
+        levels = tuple(levels_of(name, group, image, pixel_size_angstrom))
     except InputError:
         raise
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
@@ -302,7 +271,7 @@ def _open_array(
             )
     attributes = dict(array.attrs)
     grid, header = described(own_attributes(attributes))
-    shape = _spatial_shape(name, array)
+    shape = spatial_shape(name, array)
     if pixel_size_angstrom is not None:
         voxel = (pixel_size_angstrom,) * 3
         grid = Grid(
@@ -319,87 +288,6 @@ def _open_array(
         header=header,
         digest=_digest(attributes),
     )
-
-
-def _levels(
-    name: str, group: zarr.Group, image: Mapping[str, Any], pixel_size_angstrom: float | None
-) -> Iterator[Level]:
-    units = _units(name, image)
-    common = _transform(image.get("coordinateTransformations") or [])
-    finest: Float3 | None = None
-    for entry in image["datasets"]:
-        array = group[entry["path"]]
-        if not isinstance(array, zarr.Array):
-            raise InputError(f"{name}/{entry['path']} is no array")
-        shape = _spatial_shape(f"{name}/{entry['path']}", array)
-        scale, shift = _transform(entry.get("coordinateTransformations") or [])
-        if scale is None and pixel_size_angstrom is None:
-            raise InputError(f"{name} has no scale for level {entry['path']}; give --pixel-size")
-        step = _combine(scale or (1.0,) * 3, common[0] or (1.0,) * 3, units)
-        origin = tuple(
-            (s * c + t) * u
-            for s, c, t, u in zip(shift, common[0] or (1.0,) * 3, common[1], units, strict=True)
-        )
-        finest = finest or step
-        if pixel_size_angstrom is not None:
-            ratios = [round(s / f) or 1 for s, f in zip(step, finest, strict=True)]
-            origin = tuple(o * pixel_size_angstrom / f for o, f in zip(origin, finest, strict=True))
-            step = _triple([pixel_size_angstrom * ratio for ratio in ratios])
-        if not all(1e-3 <= size <= 1e5 for size in step):
-            raise InputError(f"{name} has an unusable scale {step} angstrom; give --pixel-size")
-        yield Level(
-            path=str(entry["path"]),
-            grid=Grid(shape=shape, voxel_size_angstrom=step, origin_angstrom=_triple(origin)),
-        )
-
-
-def _units(name: str, image: Mapping[str, Any]) -> Float3:
-    """Angstroms per unit of the z, y, x axes, which must be the last three in this order."""
-    axes = image["axes"][-3:]
-    names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
-    if names != ["z", "y", "x"]:
-        raise InputError(f"{name} has axes {', '.join(names)}; a volume ends in z, y, x")
-    factors = []
-    for axis in axes:
-        unit = axis.get("unit") if isinstance(axis, Mapping) else None
-        if unit is None:
-            logger.info("%s: axis %s has no unit; angstrom is assumed", name, axis)
-        elif unit not in UNITS_ANGSTROM:
-            raise InputError(f"{name} is measured in {unit}; use angstrom or nanometer")
-        factors.append(UNITS_ANGSTROM[unit] if unit else 1.0)
-    return _triple(factors)
-
-
-def _transform(steps: list[Mapping[str, Any]]) -> tuple[Float3 | None, Float3]:
-    """Return scale (None when there is none) and translation of the last three axes."""
-    scale: Float3 | None = None
-    shift: Float3 = (0.0, 0.0, 0.0)
-    for step in steps:
-        if step.get("type") == "scale":
-            scale = _triple(step["scale"][-3:])
-        elif step.get("type") == "translation":
-            shift = _triple(step["translation"][-3:])
-        elif step.get("type") != "identity":
-            raise InputError(f"coordinate transformation {step.get('type')!r} is not supported")
-    return scale, shift
-
-
-def _combine(first: Float3, second: Float3, units: Float3) -> Float3:
-    return _triple([a * b * u for a, b, u in zip(first, second, units, strict=True)])
-
-
-def _triple(values: Iterable[Any]) -> Float3:
-    a, b, c = (float(value) for value in values)
-    return a, b, c
-
-
-def _spatial_shape(name: str, array: zarr.Array[Any]) -> Shape3:
-    if np.dtype(array.dtype).kind not in "biuf":
-        raise InputError(f"{name} holds {array.dtype}; a volume holds real numbers")
-    if array.ndim < 3 or any(n != 1 for n in array.shape[:-3]) or min(array.shape[-3:]) < 2:
-        raise InputError(f"{name} has shape {array.shape}; a volume has three axes z, y, x")
-    z, y, x = array.shape[-3:]
-    return z, y, x
 
 
 def _digest(attributes: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
 from distres.errors import ClusterError, UsageError
+from distres.io.damage import first_line
 
 StoreLike = str | Store
 
@@ -202,9 +203,8 @@ def _plainly(address: str) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    # The rest is obstore's own debugging text.
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return first.split("\n")[0].strip()[:300]
+    # The lines below are obstore's own debugging text.
+    return first_line(error)[:300]
 
 
 def claim(address: str, token: str) -> str:

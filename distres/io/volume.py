@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distres.errors import InputError, UsageError
-from distres.io.grid import Float3, Grid, Region, Shape3, require_same_grid
+from distres.io.grid import Float3, Grid, Region, Shape3, require_same_grid, slabs_of
 from distres.io.mrc import MrcHeader
 from distres.io.mrc_volume import MrcVolume
 from distres.io.omezarr import OmeZarrVolume, is_zarr
@@ -143,13 +143,7 @@ class ArrayVolume:
 
     def slabs(self, thickness: int) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:
         """Read everything once along z."""
-        depth, height, width = self.shape
-        for first in range(0, depth, thickness):
-            region = (
-                slice(first, min(first + thickness, depth)),
-                slice(0, height),
-                slice(0, width),
-            )
+        for region in slabs_of(self.shape, thickness):
             yield region, self.read(region)
 
     def identity(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from distres.engine.jobs import Source
 from distres.engine.tiles import Region
 from distres.errors import InputError, OutputExistsError
+from distres.io.grid import slabs_of
 from distres.io.halves import find_partner
 from distres.io.mrc_write import write_mrc
 from distres.io.names import stem_of
@@ -182,7 +183,5 @@ def _run(
 
 def slabs(source: Source) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:
     """Read a volume along z, a few sections at a time."""
-    depth, height, width = source.shape[-3:]
-    for first in range(0, depth, _SLAB_VOX):
-        region = (slice(first, min(first + _SLAB_VOX, depth)), slice(0, height), slice(0, width))
+    for region in slabs_of(source.shape[-3:], _SLAB_VOX):
         yield region, np.asarray(source.read(region), dtype=np.float32)
