@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from distres import __version__
 from distres.engine.profiles import Profile
+from distres.engine.security import security_of
 from distres.errors import ClusterError, UsageError
 from distres.io.stores import StoreLike, address_of, has_node
 
@@ -25,20 +26,11 @@ def join_scheduler(profile: Profile, *, patience_seconds: float) -> Iterator[Any
         It cannot be reached, or no worker comes.
     """
     from distributed import Client
-    from distributed.security import Security
 
     address = profile.text("address")
     if not address:
         raise UsageError("a cluster profile of kind 'address' needs address = \"tcp://host:8786\"")
-    files = {name: profile.text(name) for name in ("tls_ca_file", "tls_cert", "tls_key")}
-    security = None
-    if any(files.values()):
-        security = Security(
-            tls_ca_file=files["tls_ca_file"],
-            tls_client_cert=files["tls_cert"],
-            tls_client_key=files["tls_key"],
-            require_encryption=True,
-        )
+    security = security_of(profile)
     _require_listener(address)
     try:
         client = Client(address, security=security, timeout=20, set_as_default=False)

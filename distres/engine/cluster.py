@@ -136,7 +136,7 @@ def _open_local(profile: Profile, watcher: Watcher | None) -> Iterator[Executor]
     with open_local(
         workers=workers,
         memory_bytes=memory_bytes,
-        dashboard=bool(profile.settings.get("dashboard", True)),
+        dashboard=profile.switch("dashboard"),
         temporary_directory=profile.text("temporary_directory"),
     ) as (client, cluster):
         yield Executor(

@@ -78,12 +78,9 @@ def fit_to_devices(executor: Executor, device: str) -> Executor:
     devices = visible_devices() if executor.kind in ("none", "local") else []
     if executor.client is None:
         found = [device_memory_bytes()]
-    elif executor.kind == "local":
-        if not devices:
-            return executor
-        executor.client.register_plugin(OneDevice(devices))
-        found = list(executor.client.run(device_memory_bytes).values())
     else:
+        if devices:
+            executor.client.register_plugin(OneDevice(devices))
         found = list(executor.client.run(device_memory_bytes).values())
     share = max(1, -(-executor.workers // len(devices))) if devices else 1
     return _planned_for(executor, found, device, share)

@@ -68,6 +68,32 @@ class Profile:
                 raise UsageError(f"the cluster profile's '{name}' must be above 0, not {value!r}")
         return {name: float(value) for name, value in found.items()}
 
+    def whole(self, name: str, default: int) -> int:
+        """Return a setting that is a whole number of `default` or more; `default` without it."""
+        value = self.settings.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < default:
+            raise UsageError(
+                f"the cluster profile's '{name}' must be a whole number of {default} or more, "
+                f"not {value!r}"
+            )
+        return value
+
+    def switch(self, name: str) -> bool:
+        """Return a setting that is true or false; true without it."""
+        value = self.settings.get(name, True)
+        if not isinstance(value, bool):
+            raise UsageError(f"the cluster profile's '{name}' must be true or false, not {value!r}")
+        return value
+
+    def lines(self, name: str) -> list[str]:
+        """Return a setting that is a list of texts; none without it."""
+        value = self.settings.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
+            raise UsageError(
+                f"the cluster profile's '{name}' must be a list of texts, not {value!r}"
+            )
+        return value
+
 
 def read_profile(spec: str) -> Profile:
     """Read a profile file.

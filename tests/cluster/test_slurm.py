@@ -1,4 +1,4 @@
-"""Workers as SLURM jobs: on a real SLURM of one host, and its troubles one by one."""
+"""Workers as SLURM jobs, on a real SLURM of one host."""
 
 import importlib.util
 import json
@@ -9,229 +9,21 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from distres.engine import watchdog
 from distres.engine.cluster import open_executor
-from distres.engine.profiles import Profile
 from distres.engine.run import Run
 from distres.engine.runner import run_job
-from distres.engine.slurm import open_slurm, parse_walltime, read_settings, render_job
-from distres.errors import ClusterError, RunInterrupted, UsageError
+from distres.errors import ClusterError, RunInterrupted
 
 if importlib.util.find_spec("dask_jobqueue") is None:
     pytest.skip("the extra 'slurm' is not installed", allow_module_level=True)
 
-from distres.engine import slurm_jobs, watchdog
-from distres.engine.slurm_jobs import FRUITLESS, LOOK_SECONDS, SETTLE_SECONDS, Jobs
+from distres.engine import slurm_jobs
 
 HOST = Path(__file__).parent / "slurm_host.sh"
-GOOD = {"walltime": "00:10:00"}
-
-
-def profile(**settings):
-    return Profile(kind="slurm", workers=2, memory_bytes=10**9, settings={**GOOD, **settings})
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("30", 1800),
-        ("30:15", 1815),
-        ("01:02:03", 3723),
-        ("2-12", 216000),
-        ("1-00:30", 88200),
-        ("1-01:01:01", 90061),
-    ],
-)
-def test_walltimes_are_read_as_slurm_does(text, seconds):
-    assert parse_walltime(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"walltime": "soon"}, "walltime 'soon' is not understood"),
-        ({"walltime": "00:30"}, "too short"),
-        ({"walltime": None}, "needs walltime"),
-        ({"queue": "gpu"}, "does not know 'queue'"),
-        ({"gpus": 4}, "ask for 4 times as many workers"),
-        ({"gpus": "two"}, "whole number of 0 or more"),
-        ({"prologue": "module load x"}, "must be a list of texts"),
-        ({"tls": "yes"}, "true or false"),
-        ({"patience_seconds": 0}, "above 0"),
-    ],
-)
-def test_a_mistake_in_a_profile_is_named(changes, words):
-    with pytest.raises(UsageError) as caught:
-        read_settings(profile(**changes))
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("walltime", ["2", "00:10:00", "04:00:00", "2-00:00:00"])
-def test_workers_end_before_their_job_does(walltime):
-    settings = read_settings(profile(walltime=walltime))
-    lifetime, stagger = settings.lifetime_seconds
-    wall = parse_walltime(walltime)
-    # Dask draws the lifetime from lifetime +- stagger.
-    assert wall / 2 < lifetime - stagger
-    assert lifetime + stagger <= wall - min(wall / 10, 300) + 1
-
-
-def test_sizes_must_be_given(tmp_path):
-    with pytest.raises(UsageError, match="--workers"):
-        read_settings(Profile(kind="slurm", memory_bytes=1, settings=GOOD))
-    with pytest.raises(UsageError, match="--memory"):
-        read_settings(Profile(kind="slurm", workers=1, settings=GOOD))
-
-
-def test_a_bare_name_finds_the_profile_of_the_site(tmp_path, monkeypatch):
-    monkeypatch.setenv("DISTRES_PROFILES", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    bare = Profile(kind="slurm", workers=3)
-    with pytest.raises(UsageError, match=r"needs a profile that says how.*slurm\.toml"):
-        render_job(bare)
-    text = 'kind = "slurm"\nmemory = "2GB"\nwalltime = "60"\npartition = "site"\n'
-    (tmp_path / "slurm.toml").write_text(text)
-    assert "#SBATCH -p site" in render_job(bare)
-    (tmp_path / "slurm.toml").write_text('kind = "local"\n')
-    with pytest.raises(UsageError, match="must be of kind 'slurm', not 'local'"):
-        render_job(bare)
-
-
-def test_a_machine_without_slurm_is_told_so_in_one_sentence(monkeypatch):
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ClusterError, match="sbatch was not found; start distres where"):
-        open_slurm(profile()).__enter__()
-
-
-def test_a_missing_extra_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ClusterError, match=r"pip install 'distres\[slurm\]'"):
-        open_slurm(profile()).__enter__()
-
-
-def test_an_interface_that_this_machine_lacks_is_refused(monkeypatch):
-    monkeypatch.setattr("shutil.which", lambda name: name)
-    with pytest.raises(UsageError, match=r"no network interface 'ib7' but .*lo"):
-        open_slurm(profile(interface="ib7")).__enter__()
-
-
-def test_dask_jobqueue_does_not_take_ctrl_c():
-    code = """if True:
-        import signal, threading
-        thread = threading.Thread(target=__import__, args=["distres.engine.slurm_jobs"])
-        before = signal.getsignal(signal.SIGINT), signal.signal
-        thread.start()
-        thread.join()
-        import sys
-        assert "dask_jobqueue.slurm" in sys.modules
-        assert (signal.getsignal(signal.SIGINT), signal.signal) == before
-    """
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-class Batch:
-    """A cluster, its queue and a clock, all made up."""
-
-    def __init__(self, tmp_path):
-        self.now = 0.0
-        self.workers, self.states, self.scaled = {}, {}, []
-        self.scheduler = SimpleNamespace(workers={}, address="tls://here")
-        self.jobs = Jobs(self, tmp_path, queue=lambda: dict(self.states), clock=lambda: self.now)
-
-    def submit(self, name, number, state="PENDING", refusal=None):
-        job = SimpleNamespace(job_id=number, refusal=refusal, submitted_at=self.now)
-        self.workers[name] = job
-        if refusal is None:
-            self.states[number] = (state, "Priority")
-
-    def connect(self, name):
-        self.scheduler.workers[f"tls://{name}"] = SimpleNamespace(name=name)
-
-    def scale(self, jobs):
-        self.scaled.append(jobs)
-
-    def later(self, seconds=LOOK_SECONDS + SETTLE_SECONDS):
-        self.now += seconds
-
-
-@pytest.fixture
-def batch(tmp_path):
-    return Batch(tmp_path)
-
-
-def test_jobs_in_the_queue_are_on_their_way_and_those_that_compute_are_not(batch):
-    batch.submit("w-0", "10")
-    batch.submit("w-1", "11", "RUNNING")
-    batch.submit("w-2", "12", "RUNNING")
-    batch.connect("w-2")
-    batch.later()
-    assert batch.jobs.coming == 2
-    assert batch.jobs.waiting == {"Priority": 1}
-    batch.later(100_000)
-    assert batch.jobs.coming == 2
-    assert set(batch.workers) == {"w-0", "w-1", "w-2"}
-
-
-def test_a_job_that_ended_is_forgotten_so_that_scaling_submits_it_again(batch):
-    batch.submit("w-0", "10", "RUNNING")
-    batch.submit("w-1", "11", "RUNNING")
-    batch.connect("w-0")
-    batch.connect("w-1")
-    assert batch.jobs.coming == 0
-    del batch.scheduler.workers["tls://w-1"], batch.states["11"]
-    batch.later()
-    batch.jobs.scale(2)
-    assert set(batch.workers) == {"w-0"}
-    assert batch.scaled == [2]
-
-
-def test_a_job_that_the_queue_does_not_show_yet_is_not_given_up(batch):
-    batch.submit("w-0", "10")
-    batch.states.clear()
-    assert batch.jobs.coming == 1
-    batch.later(SETTLE_SECONDS - 1)
-    assert batch.jobs.coming == 1
-
-
-def test_a_queue_that_does_not_answer_changes_nothing(batch, monkeypatch):
-    batch.submit("w-0", "10")
-    assert batch.jobs.coming == 1
-
-    def silent():
-        raise subprocess.TimeoutExpired("squeue", 60)
-
-    batch.jobs._queue = silent
-    batch.later()
-    assert batch.jobs.coming == 1
-    assert "w-0" in batch.workers
-
-
-def test_jobs_refused_beyond_a_limit_do_not_end_a_run_that_has_workers(batch, caplog):
-    batch.submit("w-0", "10", "RUNNING")
-    batch.connect("w-0")
-    for index in range(1, 5):
-        batch.submit(f"w-{index}", None, refusal="sbatch: error: QOSMaxSubmitJobPerUserLimit")
-    batch.later()
-    assert batch.jobs.coming == 0
-    assert caplog.text.count("QOSMaxSubmit") == 1
-
-
-def test_jobs_that_end_before_they_connect_end_the_run_with_their_log(batch, tmp_path):
-    (tmp_path / "distres-worker-12.err").write_text("bash: conda: command not found\n\n")
-
-    def fail(number):
-        batch.submit("w-0", str(number))
-        batch.states.clear()
-        batch.later()
-        batch.jobs.scale(1)
-
-    for number in range(10, 10 + FRUITLESS - 1):
-        fail(number)
-    with pytest.raises(ClusterError, match=r"3 worker jobs ended.*conda: command not found"):
-        fail(10 + FRUITLESS - 1)
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +142,7 @@ def test_workers_that_end_at_their_wall_time_are_replaced(
 ):
     monkeypatch.setattr(watchdog, "MISSING_SECONDS", 4.0)
     # Long enough to load torch and compute a tile on a loaded machine.
-    monkeypatch.setattr("distres.engine.slurm.SlurmSettings.lifetime_seconds", (20, 2))
+    monkeypatch.setattr("distres.engine.slurm_settings.SlurmSettings.lifetime_seconds", (20, 2))
     monkeypatch.setattr(slurm_jobs, "SETTLE_SECONDS", 5.0)
     job = make_job(core=8)
     hold.touch()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distres.engine.profiles import Profile, read_profile
-from distres.engine.slurm import LISTS, NUMBERS, TEXTS, read_settings, render_job
+from distres.engine.slurm import render_job
+from distres.engine.slurm_settings import LISTS, NUMBERS, TEXTS, read_settings
 
 if find_spec("dask_jobqueue") is None:
     pytest.skip("the extra 'slurm' is not installed", allow_module_level=True)
