@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from distres.kernels.directions import tilt_and_rotation
 from distres.methods.fsc_directional import DirectionalResult
+from distres.report.figures import plain, write_both
 
 
 def draw_directions(result: DirectionalResult, *, title: str = "") -> Figure:
@@ -31,8 +32,7 @@ def draw_directions(result: DirectionalResult, *, title: str = "") -> Figure:
         [np.sqrt(2) * np.sin(np.radians(t) / 2) for t in (30, 60, 90)], ["30°", "60°", "90°"]
     )
     figure.colorbar(points, ax=axes, label="resolution (Å)", shrink=0.8)
-    # A dollar sign in a file name would start a formula.
-    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     return figure
 
 
@@ -55,7 +55,7 @@ def draw_occupancy(result: DirectionalResult, *, title: str = "") -> Figure:
     axes.set_ylim(min(-0.05, float(result.curve.min())), 1.03)
     axes.spines[["right", "top"]].set_visible(False)
     axes.legend(loc="upper right", fontsize=8, frameon=False)
-    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     return figure
 
 
@@ -63,10 +63,7 @@ def write_pictures(
     directory: Path, stem: str, result: DirectionalResult, *, title: str
 ) -> list[Path]:
     """Write ``<stem>_directions`` and ``<stem>_occupancy`` as SVG and PNG."""
-    paths = []
-    for name, draw in (("directions", draw_directions), ("occupancy", draw_occupancy)):
-        figure = draw(result, title=title)
-        for kind in ("svg", "png"):
-            paths.append(directory / f"{stem}_{name}.{kind}")
-            figure.savefig(paths[-1], dpi=150)
-    return paths
+    return [
+        *write_both(draw_directions(result, title=title), directory, f"{stem}_directions"),
+        *write_both(draw_occupancy(result, title=title), directory, f"{stem}_occupancy"),
+    ]

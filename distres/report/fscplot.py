@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from distres.methods.fsc_result import FscResult
+from distres.report.figures import plain, write_both
 
 # Colours that stay apart for colour-blind eyes (Okabe & Ito); widths and dashes repeat what they
 # say, for grey paper.
@@ -76,9 +76,8 @@ def draw(result: FscResult, *, title: str = "") -> Figure:
     _draw_thresholds(axes, result)
     _draw_axes(axes, result)
     axes.legend(loc="upper right", fontsize=8, frameon=False)
-    # A dollar sign in a file name would start a formula.
-    text = title.replace("$", r"\$")
-    axes.set_title(f"{text}\n{_words(result)}".strip(), fontsize=8.5, loc="left", linespacing=1.5)
+    words = f"{plain(title)}\n{_words(result)}".strip()
+    axes.set_title(words, fontsize=8.5, loc="left", linespacing=1.5)
     return figure
 
 
@@ -142,10 +141,5 @@ def _words(result: FscResult) -> str:
 
 
 def write_pictures(directory: Path, stem: str, result: FscResult, *, title: str = "") -> list[Path]:
-    """Write `draw` as ``<stem>_fsc.svg`` and ``<stem>_fsc.png``; same input, same SVG bytes."""
-    figure = draw(result, title=title)
-    svg, png = directory / f"{stem}_fsc.svg", directory / f"{stem}_fsc.png"
-    with mpl.rc_context({"svg.hashsalt": "distres"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=160)
-    return [svg, png]
+    """Write `draw` as ``<stem>_fsc.svg`` and ``<stem>_fsc.png``."""
+    return write_both(draw(result, title=title), directory, f"{stem}_fsc")

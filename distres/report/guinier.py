@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
@@ -10,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from distres.errors import InputError
 from distres.kernels.guinier import fit_b_factor
+from distres.report.figures import plain, write_both
 from distres.report.fscplot import angstrom_ticks
 from distres.report.record import RunRecord
 from distres.report.viewers import chimerax_script
@@ -86,7 +86,7 @@ def draw_guinier(profile: Columns, *, finest_angstrom: float, title: str = "") -
     top.set_xticks([1 / tick**2 for tick in ticks], [f"{tick:g}" for tick in ticks])
     top.set_xlabel("resolution (Å)")
     axes.legend(loc="upper right", fontsize=8, frameon=False)
-    axes.set_title(title.replace("$", r"\$"), fontsize=8.5, loc="left")
+    axes.set_title(plain(title), fontsize=8.5, loc="left")
     return figure
 
 
@@ -113,17 +113,8 @@ def draw_convergence(iterations: Columns, *, stop: float | None, title: str = ""
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, frameon=False)
-    axes.set_title(title.replace("$", r"\$"), fontsize=8.5, loc="left")
+    axes.set_title(plain(title), fontsize=8.5, loc="left")
     return figure
-
-
-def write_both(figure: Figure, directory: Path, name: str) -> list[Path]:
-    """Write ``<name>.svg`` and ``<name>.png``; same input, same SVG bytes."""
-    svg, png = directory / f"{name}.svg", directory / f"{name}.png"
-    with mpl.rc_context({"svg.hashsalt": "distres"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=160)
-    return [svg, png]
 
 
 def draw_deblur(directory: Path) -> list[Path]:

@@ -3,10 +3,10 @@
 import csv
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from distres.report import figures
 from distres.report.colours import Limits, colour
 from distres.report.record import Histogram
 
@@ -88,9 +88,8 @@ def draw(
     axes.set_xlabel("local resolution (Å)")
     axes.set_ylabel("voxels in the mask (% per Å)")
     axes.spines[["top", "right"]].set_visible(False)
-    # A dollar sign in a file name would start a formula.
     axes.set_title(
-        title.replace("$", r"\$") + "\n" + _words(histogram, unresolved_fraction),
+        figures.plain(title) + "\n" + _words(histogram, unresolved_fraction),
         fontsize=8.5,
         loc="left",
         linespacing=1.5,
@@ -122,6 +121,4 @@ def write_svg(
 ) -> Path:
     """Write `draw` as SVG; the same input gives the same bytes."""
     figure = draw(histogram, limits, title=title, unresolved_fraction=unresolved_fraction)
-    with mpl.rc_context({"svg.hashsalt": "distres"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
-    return path
+    return figures.write_svg(figure, path)

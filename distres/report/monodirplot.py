@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+
+from distres.report.figures import plain, write_both
 
 # Name in the record, words, colour and line.
 _CURVES = (
@@ -57,7 +58,7 @@ def draw_directions(record: Mapping[str, Any], *, title: str = "") -> Figure:
     if seen.any():
         figure.colorbar(points, ax=axes, label="mean resolution there (Å)", shrink=0.8)
     words = f"largest dot: highest resolution of {100 * largest:.0f} % of the voxels"
-    axes.set_title(f"{_plain(title)}\n{words}", fontsize=9)
+    axes.set_title(f"{plain(title)}\n{words}", fontsize=9)
     return figure
 
 
@@ -105,7 +106,7 @@ def draw_profiles(record: Mapping[str, Any], *, title: str = "") -> Figure:
         axes.text(0.5, 0.5, "no radius has a resolution", ha="center", transform=axes.transAxes)
     axes.grid(alpha=0.3)
     axes.spines[["right", "top"]].set_visible(False)
-    axes.set_title(_plain(title), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     return figure
 
 
@@ -123,14 +124,5 @@ def write_pictures(directory: Path, stem: str, record: Mapping[str, Any]) -> dic
         ("profiles", "Resolution against radius", draw_profiles),
     ):
         figure = draw(record, title=f"{stem}: {caption.lower()}")
-        paths = [directory / f"{stem}_{name}.{kind}" for kind in ("svg", "png")]
-        with mpl.rc_context({"svg.hashsalt": "distres"}):
-            figure.savefig(paths[0], format="svg", metadata={"Date": None})
-        figure.savefig(paths[1], dpi=150)
-        found[caption] = paths
+        found[caption] = write_both(figure, directory, f"{stem}_{name}")
     return found
-
-
-def _plain(title: str) -> str:
-    # A dollar sign in a file name would start a formula.
-    return title.replace("$", r"\$")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from distres.report.figures import write_svg
+
 
 def draw(record: Mapping[str, Any]) -> Figure:
     """Draw the noise amplitude of a ResMap record over frequency, with its fit.
@@ -45,6 +47,4 @@ def write_picture(directory: Path, stem: str, record: Mapping[str, Any]) -> Path
     """Write ``<stem>_noise.svg``; None for a run without whitening."""
     if not record["resmap"]["whitening"]:
         return None
-    path = directory / f"{stem}_noise.svg"
-    draw(record).savefig(path, format="svg", metadata={"Date": None})
-    return path
+    return write_svg(draw(record), directory / f"{stem}_noise.svg")

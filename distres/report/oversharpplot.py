@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+
+from distres.report.figures import plain, write_both
 
 _DEEPRES, _HALVES, _GUINIER = "#0072b2", "#d55e00", "#009e73"  # Okabe & Ito
 
@@ -53,16 +54,10 @@ def draw(found: Mapping[str, Any], *, title: str = "") -> Figure:
     axes.set_ylabel("resolution (Å), finer downwards")
     axes.spines[["right", "top"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    # A dollar sign in a file name would start a formula.
-    axes.set_title(title.replace("$", r"\$"), fontsize=9, loc="left")
+    axes.set_title(plain(title), fontsize=9, loc="left")
     return figure
 
 
 def write_pictures(directory: Path, stem: str, found: Mapping[str, Any]) -> list[Path]:
-    """Write `draw` as ``<stem>_curve.svg`` and ``<stem>_curve.png``; same input, same SVG bytes."""
-    figure = draw(found, title=stem)
-    svg, png = directory / f"{stem}_curve.svg", directory / f"{stem}_curve.png"
-    with mpl.rc_context({"svg.hashsalt": "distres"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=160)
-    return [svg, png]
+    """Write `draw` as ``<stem>_curve.svg`` and ``<stem>_curve.png``."""
+    return write_both(draw(found, title=stem), directory, f"{stem}_curve")

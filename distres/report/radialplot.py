@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distres.methods.radial import RadialResult
+from distres.report.figures import plain, write_both
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
@@ -39,15 +40,10 @@ def draw(result: RadialResult, *, title: str = "") -> Figure:
     else:
         axes.text(0.5, 0.5, "no radius has a resolution", ha="center", transform=axes.transAxes)
     axes.grid(alpha=0.3)
-    # A dollar sign in a file name would start a formula.
-    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     return figure
 
 
 def write_pictures(directory: Path, stem: str, result: RadialResult, *, title: str) -> list[Path]:
     """Write ``<stem>_radial.svg`` and ``.png`` and return their paths."""
-    figure = draw(result, title=title)
-    paths = [directory / f"{stem}_radial.{kind}" for kind in ("svg", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    return paths
+    return write_both(draw(result, title=title), directory, f"{stem}_radial")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from distres.report.colours import RAMP, UNRESOLVED, Limits, colour
+from distres.report.colours import UNRESOLVED, Limits, colour
+from distres.report.figures import plain
 from distres.report.planes import AXES, Plane, grey_levels, paint
 
 Planes = tuple[Plane, Plane, Plane]
@@ -94,7 +94,7 @@ def draw(planes: Planes, limits: Limits | None, *, title: str = "") -> Figure:
     if limits is not None:
         _colour_bar(figure, layout, limits, left=left)
     x, y, _, _ = layout.box(_LEFT, layout.height - 0.12, 0, 0)
-    figure.text(x, y, title.replace("$", r"\$"), fontsize=10, va="top")
+    figure.text(x, y, plain(title), fontsize=10, va="top")
     return figure
 
 
@@ -199,11 +199,6 @@ def _colour_bar(figure: Figure, layout: _Layout, limits: Limits, *, left: float)
         handlelength=0.9,
         borderpad=0.2,
     )
-
-
-def ramp_colormap() -> LinearSegmentedColormap:
-    """Return the ramp as a Matplotlib colour map, for figures of one's own."""
-    return LinearSegmentedColormap.from_list("distres", list(RAMP))
 
 
 def write_png(
