@@ -159,7 +159,8 @@ def _by_direction(
 ) -> None:
     """Run the directional FSC and print what it found."""
     from distres.errors import UsageError
-    from distres.methods.fsc_directional import DirectionalParameters, compute_directional
+    from distres.methods.fsc_directional import DirectionalParameters
+    from distres.methods.fsc_directional_run import compute_directional
     from distres.report.directionsplot import write_pictures
 
     if threshold is not None and len(threshold) > 1:

@@ -84,6 +84,11 @@ class TilePlan:
                 f", core {self.core}, halo {self.halo}"
             )
 
+    @classmethod
+    def whole(cls, shape: Shape3) -> "TilePlan":
+        """Return the plan of one tile that is the whole volume."""
+        return cls(shape=shape, core=shape, halo=(0, 0, 0))
+
     @property
     def counts(self) -> Shape3:
         """Tiles along each axis."""

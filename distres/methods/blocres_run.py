@@ -90,9 +90,9 @@ def compute_blocres(
             parameters={
                 **asdict(parameters),
                 "resolved": result.parameters,
-                "mask": {"kind": mask.kind, **mask.parameters},
+                "mask": mask.as_json(),
             },
-            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path),
             extra={
                 "blocres": {"boxes": result.boxes, "global_resolution_angstrom": global_angstrom},
                 "mask_statistics": mask.statistics,

@@ -181,8 +181,8 @@ def _finish(
         maps,
         method=METHOD,
         thresholds=(f"model {result.model.name}",),
-        parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-        arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path, extra=extra),
+        parameters={**asdict(parameters), "mask": mask.as_json()},
+        arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path, extra=extra),
         extra={
             METHOD: result.as_json(),
             "mask_statistics": mask.statistics,

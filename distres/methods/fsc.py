@@ -14,7 +14,7 @@ from distres.methods.fsc_memory import fits
 from distres.methods.fsc_passes import sum_shells
 from distres.methods.fsc_result import Crossing, FscParameters, FscResult, result_of
 from distres.methods.fsc_survey import survey
-from distres.methods.pyramid import ingest
+from distres.methods.pyramid import readable
 
 __all__ = ["Crossing", "FscParameters", "FscResult", "compute_fsc", "fsc_of_sources"]
 
@@ -61,12 +61,8 @@ def compute_fsc(
     """
     _require_one_grid(half1, half2, mask)
     volumes = {"half1": half1, "half2": half2} | ({} if mask is None else {"mask": mask})
-    sources: dict[str, Source] = {
-        name: volume if volume.random_access else ingest(volume, run, name, executor)[0]
-        for name, volume in volumes.items()
-    }
     return fsc_of_sources(
-        sources,
+        readable(volumes, run, executor),
         half1.grid,
         parameters,
         run,

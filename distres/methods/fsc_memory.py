@@ -1,13 +1,16 @@
-"""What the global FSC needs in memory, and how large its slabs and columns may be."""
+"""What the global FSC needs in memory, and how large its slabs and columns may be.
+
+Also asked by methods that must hold a whole volume in one worker.
+"""
 
 from math import ceil, prod
 from typing import Any
 
 from distres.engine.cluster import Executor
 from distres.engine.outputs import CHUNK_EDGE
-from distres.engine.planner import USABLE
+from distres.engine.planner import USABLE, memory_needed
 from distres.engine.process import PROCESS_BYTES, available_memory_bytes
-from distres.engine.tiles import Shape3
+from distres.engine.tiles import Shape3, TilePlan
 from distres.errors import ClusterError
 
 # Measured peaks above the idle process, per voxel of the block (docs/fsc.md).
@@ -27,6 +30,32 @@ def memory_per_worker(executor: Executor) -> int:
 def fits(shape: Shape3, executor: Executor) -> bool:
     """Say whether one worker can hold the whole computation."""
     return _needed(prod(shape) * WHOLE_BYTES_PER_VOXEL) <= memory_per_worker(executor)
+
+
+def require_whole(
+    shape: Shape3, executor: Executor, bytes_per_voxel: float, *, what: str, instead: str = ""
+) -> None:
+    """Refuse a volume that one worker cannot hold, before anything is computed.
+
+    Parameters
+    ----------
+    what
+        Who needs which volume: ``a directional FSC needs both halves``.
+    instead
+        Another remedy than more memory.
+
+    Raises
+    ------
+    ClusterError
+        It cannot.
+    """
+    needed = memory_needed(TilePlan.whole(shape), bytes_per_voxel=bytes_per_voxel)
+    memory = memory_per_worker(executor)
+    if needed > memory:
+        raise ClusterError(
+            f"{what} of {prod(shape)} voxels in one worker: {needed / 1e9:.1f} GB, and it has "
+            f"{memory / 1e9:.1f} GB; give --memory with fewer workers{instead}"
+        )
 
 
 def _needed(working_bytes: float) -> int:

@@ -98,7 +98,7 @@ class _Passes:
         shape = self.shells.shape
         job = TileJob(
             name="fsc-whole",
-            plan=TilePlan(shape=shape, core=shape, halo=(0, 0, 0)),
+            plan=TilePlan.whole(shape),
             function=fsc_tiles.whole,
             inputs=self.sources,
             parameters={**self.parameters, **chosen},

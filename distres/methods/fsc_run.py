@@ -192,7 +192,7 @@ def _trial_seconds(shape: Shape3, parameters: FscParameters, *, masked: bool) ->
     sources: dict[str, Source] = {
         name: _Noise(values=values) for name, values in zip(names, noise, strict=True)
     }
-    tile = TilePlan(shape=small, core=small, halo=(0, 0, 0)).tile(0)
+    tile = TilePlan.whole(small).tile(0)
     shells = Shells(shape=small, voxel_size_angstrom=(1.0, 1.0, 1.0))
     given = {
         "shape": small,

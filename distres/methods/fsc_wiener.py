@@ -118,7 +118,7 @@ def write_filtered(
     zarr.create_array(run.store, name=WEIGHTS, data=weights, overwrite=True)
     job = TileJob(
         name="fsc wiener filter",
-        plan=TilePlan(shape=grid.shape, core=grid.shape, halo=(0, 0, 0)),
+        plan=TilePlan.whole(grid.shape),
         function=wiener_tile,
         inputs={
             "half1": sources["half1"],

@@ -4,7 +4,7 @@ from distres.engine.jobs import Source
 from distres.methods.fsc import FscParameters, FscResult, fsc_of_sources
 from distres.methods.fsc_memory import fits
 from distres.methods.fsc_windows import fsc_in_windows
-from distres.methods.pyramid import ingest
+from distres.methods.pyramid import readable
 from distres.methods.session import HalfMaps, Session
 
 # What is wrong with the halves. The mask only says where local answers are wanted.
@@ -52,10 +52,7 @@ def judge_halves(
 
 def _measure(session: Session, maps: HalfMaps, mask: Source | None, *, masked: bool) -> FscResult:
     run, executor, grid = session.run, session.executor, maps.half1.grid
-    sources: dict[str, Source] = {
-        name: volume if volume.random_access else ingest(volume, run, name, executor)[0]
-        for name, volume in maps.volumes.items()
-    }
+    sources = readable(maps.volumes, run, executor)
     if mask is not None:
         sources["mask"] = mask
     if not masked:

@@ -124,10 +124,8 @@ def _finish(
         maps,
         method=METHOD,
         thresholds=parameters.thresholds,
-        parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-        arrays=Arrays(
-            locres=result.locres, flags=result.flags, mask=mask.source.path, extra=arrays
-        ),
+        parameters={**asdict(parameters), "mask": mask.as_json()},
+        arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path, extra=arrays),
         extra={
             "localfsc": {
                 **result.as_json(),

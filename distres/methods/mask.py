@@ -19,7 +19,6 @@ from distres.engine.jobs import OutputSpec, Source, TileJob, ZarrSource
 from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.runner import output, run_job
-from distres.engine.tiles import Tile, TilePlan
 from distres.errors import UsageError
 from distres.io.grid import Grid, require_same_grid
 from distres.io.volume import Volume
@@ -54,7 +53,7 @@ class MaskResult:
         The mask, (z, y, x) float32 in [0, 1] on the grid of half 1.
     occupancy
         (z, y, x) float32 on a grid coarser by `OCCUPANCY_DIVISOR`: the largest mask value of
-        each cell. See `occupied_tiles`.
+        each cell. See `distres.methods.nearby`.
     kind
         ``particle``, ``existing``, ``everything`` (see `distres.kernels.particle`) or ``given``.
     threshold
@@ -80,9 +79,9 @@ class MaskResult:
         """Where the mask lies in the run's store."""
         return self.source.path
 
-    def tiles(self, plan: TilePlan) -> tuple[int, ...]:
-        """Return the tiles of `plan` whose core may hold mask: the only ones worth computing."""
-        return occupied_tiles(self.occupancy, plan)
+    def as_json(self) -> dict[str, Any]:
+        """Return its kind and parameters, for the record."""
+        return {"kind": self.kind, **self.parameters}
 
 
 def search_level(shape: tuple[int, int, int]) -> int:
@@ -217,22 +216,6 @@ def load_mask(
         parameters={"path": volume.path},
         warnings=box_warnings(statistics),
     )
-
-
-def occupied_tiles(occupancy: Source, plan: TilePlan) -> tuple[int, ...]:
-    """Return the tiles of `plan` whose core may hold non-zero mask.
-
-    A tile is left out only when every occupancy cell that its core touches is zero, so no masked
-    voxel is ever missed, whatever the plan's core.
-    """
-    cells = np.asarray(occupancy.read((slice(None),) * 3)) > 0
-    return tuple(tile.index for tile in plan if _touched(cells, tile))
-
-
-def _touched(cells: npt.NDArray[np.bool_], tile: Tile) -> bool:
-    d = OCCUPANCY_DIVISOR
-    z, y, x = (slice(s.start // d, -(-s.stop // d)) for s in tile.core)
-    return bool(cells[z, y, x].any())
 
 
 def _read_level(

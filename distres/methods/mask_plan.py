@@ -1,6 +1,6 @@
 """What decides an automatic mask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distres.errors import UsageError
 from distres.io.grid import Grid
@@ -54,12 +54,9 @@ class MaskParameters:
     def resolved(self, grid: Grid, factor: int) -> "MaskParameters":
         """Fill in what depends on the voxel size; `factor` is the search level's."""
         voxel = max(grid.voxel_size_angstrom)
-        return MaskParameters(
+        return replace(
+            self,
             resolution_angstrom=self.resolution_angstrom or max(15.0, 4 * voxel * factor),
-            false_positive_level=self.false_positive_level,
-            density_fraction=self.density_fraction,
-            component_fraction=self.component_fraction,
-            fill_holes=self.fill_holes,
             dilation_angstrom=max(2.0, voxel)
             if self.dilation_angstrom is None
             else self.dilation_angstrom,

@@ -144,7 +144,7 @@ def _finish(
             **asdict(parameters),
             "edge_degrees": parameters.edge_degrees,
             "mode": mode_of(maps),
-            "mask": {"kind": mask.kind, **mask.parameters},
+            "mask": mask.as_json(),
         },
         arrays=Arrays(
             locres=result.arrays["adr"],

@@ -82,7 +82,7 @@ def _finish(
         parameters={
             **asdict(parameters),
             "mode": mode_of(maps),
-            "mask": {"kind": mask.kind, **mask.parameters},
+            "mask": mask.as_json(),
         },
         arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path, extra={}),
         extra={METHOD: result.as_json(), "mask_statistics": mask.statistics, **unit.facts},

@@ -214,7 +214,7 @@ def _record(
         parameters={
             **asdict(passes.parameters),
             "deepres": asdict(passes.network),
-            "mask": {"kind": mask.kind, **mask.parameters},
+            "mask": mask.as_json(),
         },
         results={
             "outputs": outputs,

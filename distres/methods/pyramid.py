@@ -5,7 +5,7 @@ that voxel i of level l lies exactly on voxel i 2^l of the input.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod, sqrt
 
@@ -37,6 +37,7 @@ __all__ = [
     "default_levels",
     "halving_job",
     "ingest",
+    "readable",
     "summarise",
 ]
 
@@ -121,6 +122,20 @@ def ingest(
         _annotate(run, path, volume, level)
         found.append(output(run, path))
     return found
+
+
+def readable(volumes: Mapping[str, Volume], run: Run, executor: Executor) -> dict[str, Source]:
+    """Return inputs by role: as they lie, or as a copy in the run where they can only be streamed.
+
+    Raises
+    ------
+    NonFiniteError
+        An input that was copied holds NaN or infinite voxels.
+    """
+    return {
+        name: volume if volume.random_access else ingest(volume, run, name, executor)[0]
+        for name, volume in volumes.items()
+    }
 
 
 def summarise(table: Table, volume: Volume, *, replace_nonfinite: float | None) -> InputStatistics:

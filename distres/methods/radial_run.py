@@ -84,8 +84,8 @@ def compute_radial(
             maps,
             method=METHOD,
             thresholds=parameters.thresholds,
-            parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
+            parameters={**asdict(parameters), "mask": mask.as_json()},
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path),
             extra={
                 "radial": {
                     "files": [path.name for path in files],

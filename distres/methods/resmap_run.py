@@ -92,8 +92,8 @@ def compute_resmap(
             maps,
             method=METHOD,
             thresholds=(parameters.rate,),
-            parameters={**asdict(parameters), "mask": {"kind": mask.kind, **mask.parameters}},
-            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
+            parameters={**asdict(parameters), "mask": mask.as_json()},
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path),
             extra={
                 METHOD: result.as_json(),
                 "mask_statistics": mask.statistics,

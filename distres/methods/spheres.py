@@ -7,18 +7,17 @@ its square; random phases need one transform of the whole, so a worker must hold
 
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 from typing import Any
 
 from distres.engine.cluster import Executor
 from distres.engine.jobs import OutputSpec, Source, TileJob
-from distres.engine.planner import memory_needed, plan_tiles
-from distres.engine.process import available_memory_bytes
+from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.runner import output, run_job
 from distres.engine.tiles import TilePlan
-from distres.errors import ClusterError, UsageError
+from distres.errors import UsageError
 from distres.io.grid import Grid
+from distres.methods.fsc_memory import require_whole
 from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.spheres_tiles import (
@@ -247,21 +246,19 @@ def _randomise(
     settings: dict[str, Any],
 ) -> None:
     """Give both halves random phases in one task that holds the whole volume."""
-    plan = TilePlan(shape=grid.shape, core=grid.shape, halo=(0, 0, 0))
     draws = range(1, settings["draws"] + 1)
     # The maps of all draws are written together.
     bytes_per_voxel = RANDOM_BYTES_PER_VOXEL + 8.0 * (len(draws) - 1)
-    needed = memory_needed(plan, bytes_per_voxel=bytes_per_voxel)
-    memory = executor.memory_bytes or available_memory_bytes() // max(executor.workers, 1)
-    if needed > memory:
-        raise ClusterError(
-            f"random phases need the whole volume of {prod(grid.shape)} voxels in one worker: "
-            f"{needed / 1e9:.1f} GB, and it has {memory / 1e9:.1f} GB; give --memory with fewer "
-            "workers, or use localfsc, which needs no random phases"
-        )
+    require_whole(
+        grid.shape,
+        executor,
+        bytes_per_voxel,
+        what="random phases need the whole volume",
+        instead=", or use localfsc, which needs no random phases",
+    )
     job = TileJob(
         name="relion random phases",
-        plan=plan,
+        plan=TilePlan.whole(grid.shape),
         function=random_tile,
         inputs=dict(halves),
         outputs={random_path(half, draw): OutputSpec() for half, draw in product((1, 2), draws)},

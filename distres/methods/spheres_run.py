@@ -71,9 +71,9 @@ def compute_spheres(
                 **asdict(parameters),
                 "compat": "relion",
                 "resolved": result.parameters,
-                "mask": {"kind": mask.kind, **mask.parameters},
+                "mask": mask.as_json(),
             },
-            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.source.path),
+            arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path),
             extra={
                 METHOD: {"spheres": result.spheres},
                 "mask_statistics": mask.statistics,

@@ -11,11 +11,8 @@ from distres.engine.cluster import Executor
 from distres.engine.run import Run
 from distres.errors import ClusterError, UsageError
 from distres.io.grid import Grid
-from distres.methods.fsc_directional import (
-    DirectionalParameters,
-    compute_directional,
-    run_directional,
-)
+from distres.methods.fsc_directional import DirectionalParameters, run_directional
+from distres.methods.fsc_directional_run import compute_directional
 from distres.methods.options import RunOptions
 from distres.methods.phantom_chains import ModelParameters
 from distres.methods.phantom_model import make_model
