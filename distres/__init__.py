@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from distres.io.dataarray import open_dataarray
     from distres.methods.api import fsc, local_fsc_at, localfsc, open_run
     from distres.methods.api_boxes import blocres, relion_locres, resmap
-    from distres.methods.api_deepres import deepres
+    from distres.methods.api_deepres import deepres, oversharp
     from distres.methods.api_directional import monodir
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "monodir",
     "open_dataarray",
     "open_run",
+    "oversharp",
     "relion_locres",
     "resmap",
 ]
@@ -38,6 +39,7 @@ _HOMES = {
     "monodir": "distres.methods.api_directional",
     "open_dataarray": "distres.io.dataarray",
     "open_run": "distres.methods.api",
+    "oversharp": "distres.methods.api_deepres",
     "relion_locres": "distres.methods.api_boxes",
     "resmap": "distres.methods.api_boxes",
 }

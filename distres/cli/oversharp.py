@@ -8,6 +8,7 @@ import typer
 
 from distres.cli import deepres as network
 from distres.cli import options as shared
+from distres.cli.show import show_estimate
 
 _PANEL = "Scan"
 
@@ -92,6 +93,7 @@ def oversharp(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     pictures: Annotated[bool, typer.Option(help="Draw the curve.")] = True,
     as_json: shared.AsJson = False,
     log_file: shared.LogFile = None,
@@ -105,31 +107,30 @@ def oversharp(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
+    from distres.methods import oversharp_run
     from distres.methods.deepres import DeepResParameters
     from distres.methods.oversharp import OversharpParameters
-    from distres.methods.oversharp_run import compute_oversharp
 
     start_logging(log_file)
     low, high = sorted(b_range)
-    done = compute_oversharp(
-        density,
-        half1,
-        half2,
-        OversharpParameters(
-            b_from=high,
-            b_to=low,
-            b_step=b_step,
-            low_pass_angstrom=low_pass,
-            snr=snr.value,
-            threshold=threshold,
-            percent=percent,
-            samples=samples,
-        ),
-        DeepResParameters(
-            model=model.value, weights=weights, precision=precision.value, device=device
-        ),
-        shared.run_options(context),
+    parameters = OversharpParameters(
+        b_from=high,
+        b_to=low,
+        b_step=b_step,
+        low_pass_angstrom=low_pass,
+        snr=snr.value,
+        threshold=threshold,
+        percent=percent,
+        samples=samples,
     )
+    chosen = DeepResParameters(
+        model=model.value, weights=weights, precision=precision.value, device=device
+    )
+    asked = (density, half1, half2, parameters, chosen, shared.run_options(context))
+    if dry_run:
+        show_estimate(oversharp_run.dry_run(*asked), as_json=as_json)
+        return
+    done = oversharp_run.compute_oversharp(*asked)
     found, drawn = done.record["oversharp"], []
     if pictures:
         from distres.report.oversharpplot import write_pictures

@@ -24,10 +24,10 @@ from distres.methods.deepres_model import Model, find_model
 from distres.methods.mask import MaskResult, search_level
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.pyramid import copy_job, halving_job, ingest
+from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_session
 from distres.methods.single import open_maps
-from distres.methods.trial import ChainEstimate, StandIn, estimate_chain
+from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
 
 METHOD = "deepres"
 # Shares of the mask at an end of the range, or without density, that a reader must know of.
@@ -199,16 +199,12 @@ def dry_run(
     Without a mask the whole box is counted: less will be computed.
     """
     maps = open_maps(density, None, options, single=True)
-    grid, volume = maps.half1.grid, maps.half1
+    grid = maps.half1.grid
     model = model_for(grid, parameters)
     levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        executor, jobs = session.executor, list[TileJob]()
-        if volume.random_access:
-            jobs.append(copy_job(volume, "inputs/map/0", executor=executor, outputs=True))
-        for level in range(1, levels):
-            above = StandIn(shape=grid.coarser(2 ** (level - 1)).shape)
-            jobs.append(halving_job(above, f"inputs/map/{level}", executor=executor, outputs=True))
+        executor = session.executor
+        jobs = ingest_jobs(maps.half1, "map", executor, levels)
         jobs.append(_planned(maps, parameters, model, session.run, executor, options))
         return estimate_chain(jobs, executor)
 

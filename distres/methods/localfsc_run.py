@@ -67,7 +67,7 @@ def compute_localfsc(
     with open_session(
         options,
         default_output=f"{maps.stem}_{METHOD}",
-        preflight=lambda executor: _planned(maps, parameters, levels, None, executor, options),
+        preflight=lambda executor: planned(maps, parameters, levels, None, executor, options),
     ) as session:
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
@@ -153,11 +153,11 @@ def dry_run(
         jobs: list[TileJob] = []
         for name, volume in (("half1", maps.half1), ("half2", maps.half2)):
             jobs += ingest_jobs(volume, name, session.executor, levels)
-        jobs += _planned(maps, parameters, levels, session.run, session.executor, options)
+        jobs += planned(maps, parameters, levels, session.run, session.executor, options)
         return estimate_chain(jobs, session.executor)
 
 
-def _planned(
+def planned(
     maps: HalfMaps,
     parameters: LocalFscParameters,
     levels: int,

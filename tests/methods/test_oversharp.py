@@ -1,13 +1,15 @@
 """The oversharpening scan: choosing B, the verdict, and a whole run on a phantom."""
 
 import csv
+from dataclasses import replace
 
 import mrcfile
 import numpy as np
 import pytest
 import torch
 
-from distres.errors import InputError, UsageError
+import distres
+from distres.errors import ClusterError, InputError, UsageError
 from distres.io.deepres_weights import save_weights
 from distres.io.grid import Grid
 from distres.kernels.blob import BlobSpec
@@ -24,7 +26,7 @@ from distres.methods.oversharp import (
     is_finer,
     verdict,
 )
-from distres.methods.oversharp_run import choose_edge, compute_oversharp
+from distres.methods.oversharp_run import choose_edge, compute_oversharp, dry_run
 from distres.report.oversharpplot import write_pictures
 
 SCAN = np.array([50.0, 25.0, 0.0, -25.0, -50.0])
@@ -233,6 +235,50 @@ def test_curve_and_pictures_hold_what_was_found(done, tmp_path):
 def test_a_finished_scan_is_resumed_without_computing(files, done):
     again = scan(files, done.directory, resume=True)
     assert again.record["oversharp"] == done.record["oversharp"]
+
+
+def test_the_function_returns_what_the_run_holds(files, done):
+    found = distres.oversharp(
+        files["map"],
+        files["half1"],
+        files["half2"],
+        files["mask"],
+        b_range=(CHOSEN.b_to, CHOSEN.b_from),
+        low_pass_angstrom=CHOSEN.low_pass_angstrom,
+        samples=CHOSEN.samples,
+        weights=files["weights"],
+        device="cpu",
+        output=done.directory,
+        resume=True,
+    )
+    kept = done.record["oversharp"]
+    assert found.attrs["oversharp"] == kept
+    assert found.b_square_angstrom.values.tolist() == list(CHOSEN.scan)
+    assert found.deepres_angstrom.values.tolist() == kept["curve"]["deepres_angstrom"]
+    for role in ("sharpened", "locres"):
+        written = mrcfile.read(done.directory / done.record["outputs"][role])
+        assert found[role].dims == ("z", "y", "x")
+        np.testing.assert_array_equal(np.nan_to_num(found[role].values), written)
+
+
+def test_a_dry_run_plans_the_halves_and_the_scan_and_leaves_nothing(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = DeepResParameters(weights=files["weights"], device="cpu")
+    options = RunOptions(mask=files["mask"], dry_run=True)
+    given = (files["map"], files["half1"], files["half2"])
+    jobs = [job.job for job in dry_run(*given, CHOSEN, network, options).jobs]
+    own = ["oversharp scan", "oversharp check", "oversharp spectra", "oversharp map"]
+    assert jobs[-4:] == own
+    assert any("localfsc" in job for job in jobs[:-4])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="cannot plan MonoRes"):
+        dry_run(*given, replace(CHOSEN, snr="monores"), network, options)
+
+
+def test_too_little_memory_is_refused_before_anything_is_read(files, tmp_path):
+    with pytest.raises(ClusterError, match="10 MB of memory a worker is too little"):
+        scan(files, tmp_path / "run", memory_bytes=10_000_000)
+    assert not (tmp_path / "run" / "run.zarr" / "inputs").exists()
 
 
 def test_by_itself_the_spectrum_ends_where_the_halves_do():
