@@ -1,18 +1,19 @@
 """The B-factor that `distres oversharp` finds on phantoms whose blur is known.
 
 Usage: python benchmarks/oversharp.py STRUCTURE [--blur 40 80 140] [--noise 0.03 0.05]
-           [--weights FILE] [--low-pass A] [--folder oversharp]
+           [--low-pass A A ...] [--snr localfsc monores] [--weights FILE] [--folder oversharp]
 
 For each blur and noise: half maps of the structure, every atom with B = blur, white noise in each
 half; their mean is the map. Sharpening by -blur gives the atoms back as they were computed, with
 the noise amplified; how much sharpening helps before noise outweighs it is told by the correlation,
 inside the mask, of the sharpened map with the density of the same atoms without blur or noise. The
 table sets the B of the scan beside the blur, beside the B of the best correlation (in steps of 5),
-and beside the Guinier fit's.
+and beside the Guinier fit's, for every end of the spectrum and method for the halves asked for.
 """
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 import mrcfile
@@ -58,52 +59,59 @@ def best_correlation(path, truth, mask, end_angstrom):
     return float(scan[int(np.argmax(found))]), max(found)
 
 
+def scan(chosen, path, files, low_pass, snr):
+    """Run the command and return what it found, and what it cost."""
+    run = path.parent / "run"
+    cost = measure(
+        distres(
+            *("oversharp", path, files["half1"], files["half2"], "-m", files["mask"]),
+            *("-o", run, "--overwrite", "--cluster", "none", "--device", "cpu"),
+            *("--samples", f"{chosen.samples}", "--b-range", "-250", "50", "--snr", snr),
+            *(("--weights", chosen.weights) if chosen.weights else ()),
+            *(("--low-pass", f"{low_pass}") if low_pass is not None else ()),
+        )
+    )
+    return json.loads((run / "run.json").read_text())["oversharp"], cost
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("structure", type=Path)
     parser.add_argument("--blur", nargs="+", type=float, default=[40, 80, 140])
     parser.add_argument("--noise", nargs="+", type=float, default=[0.03])
+    parser.add_argument("--low-pass", nargs="+", type=float, default=[None])
+    parser.add_argument("--snr", nargs="+", default=["localfsc"])
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--low-pass", type=float)
     parser.add_argument("--samples", type=int, default=3000)
     parser.add_argument("--folder", type=Path, default=Path("oversharp"))
     chosen = parser.parse_args()
     truth = phantom(chosen.structure, chosen.folder, 0, 0)["half1"]
     rows = []
-    for blur in chosen.blur:
-        for noise in chosen.noise:
-            files = phantom(chosen.structure, chosen.folder, blur, noise)
-            path = mean_of(files)
-            run = path.parent / "run"
-            cost = measure(
-                distres(
-                    *("oversharp", path, files["half1"], files["half2"], "-m", files["mask"]),
-                    *("-o", run, "--overwrite", "--cluster", "none", "--device", "cpu"),
-                    *("--samples", f"{chosen.samples}", "--b-range", "-250", "50"),
-                    *(("--weights", chosen.weights) if chosen.weights else ()),
-                    *(("--low-pass", f"{chosen.low_pass}") if chosen.low_pass is not None else ()),
-                )
-            )
-            found = json.loads((run / "run.json").read_text())["oversharp"]
-            best, _ = best_correlation(
-                path, truth, files["mask"], found["spectrum_ends_at_angstrom"]
-            )
+    for blur, noise in product(chosen.blur, chosen.noise):
+        files = phantom(chosen.structure, chosen.folder, blur, noise)
+        path = mean_of(files)
+        for low_pass, snr in product(chosen.low_pass, chosen.snr):
+            found, cost = scan(chosen, path, files, low_pass, snr)
+            end = found["spectrum_ends_at_angstrom"]
+            best, _ = best_correlation(path, truth, files["mask"], end)
             rows.append(
                 (
                     f"{blur:g}",
                     f"{noise:g}",
-                    f"{found['spectrum_ends_at_angstrom']:.2f}",
+                    f"{end:.2f}",
+                    snr,
                     f"{found['halves_angstrom']:.2f}",
                     f"{found['deepres_angstrom']:.2f}",
                     f"{-found['b_square_angstrom']:.0f}{'' if found['reached'] else ' (end)'}",
+                    f"{found['deepres_at_chosen_b_angstrom']:.2f}",
                     f"{-best:.0f}",
                     f"{-(found['b_guinier_square_angstrom'] or np.nan):.0f}",
                     f"{cost.cpu_seconds:.0f}",
                 )
             )
             print(rows[-1], flush=True)
-    heads = ("blur", "noise", "FSC 0.143", "halves 20 %", "DeepRes 20 %", "B found", "best CC")
-    print(table(rows, (*heads, "Guinier", "CPU s")))
+    heads = ("blur", "noise", "ends at", "halves by", "halves 20 %", "DeepRes 20 %", "B found")
+    print(table(rows, (*heads, "then DeepRes", "best CC", "Guinier", "CPU s")))
 
 
 if __name__ == "__main__":
