@@ -8,32 +8,15 @@ from matplotlib.figure import Figure
 from distres.kernels.directions import tilt_and_rotation
 from distres.methods.fsc_directional import DirectionalResult
 from distres.report.figures import plain, write_both
+from distres.report.halfsphere import draw_half_sphere
 
 
 def draw_directions(result: DirectionalResult, *, title: str = "") -> Figure:
     """Draw resolution by direction: the z axis in the middle, the equator at the rim."""
-    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
-    axes = figure.add_subplot(projection="polar")
     tilt, turn = tilt_and_rotation(result.cones.directions).T
     values = result.resolution_angstrom
-    known = np.isfinite(values)
-    # Equal areas on paper for equal areas on the sphere.
-    reach = np.sqrt(2) * np.sin(np.radians(tilt) / 2)
-    points = axes.scatter(
-        np.radians(turn[known]),
-        reach[known],
-        c=values[known],
-        cmap="viridis_r",
-        s=2600 / np.sqrt(len(values)),
-    )
-    axes.scatter(np.radians(turn[~known]), reach[~known], marker="x", color="#888888", s=20)
-    axes.set_ylim(0, 1.04)
-    axes.set_yticks(
-        [np.sqrt(2) * np.sin(np.radians(t) / 2) for t in (30, 60, 90)], ["30°", "60°", "90°"]
-    )
-    figure.colorbar(points, ax=axes, label="resolution (Å)", shrink=0.8)
-    axes.set_title(plain(title), fontsize=10)
-    return figure
+    sizes = 2600 / np.sqrt(len(values))
+    return draw_half_sphere(tilt, turn, values, sizes, label="resolution (Å)", title=title)
 
 
 def draw_occupancy(result: DirectionalResult, *, title: str = "") -> Figure:

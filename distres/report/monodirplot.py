@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distres.report.figures import plain, write_both
+from distres.report.halfsphere import draw_half_sphere
 
 # Name in the record, words, colour and line.
 _CURVES = (
@@ -22,9 +23,8 @@ _CURVES = (
 def draw_directions(record: Mapping[str, Any], *, title: str = "") -> Figure:
     """Draw how many voxels have their highest resolution along each direction.
 
-    The z axis is in the middle and the equator at the rim, equal areas on paper for equal areas on
-    the sphere. The area of a dot is the share of voxels, its colour their mean resolution;
-    directions without any are crosses.
+    The area of a dot is the share of voxels, its colour their mean resolution; directions without
+    any are crosses.
 
     Parameters
     ----------
@@ -38,28 +38,16 @@ def draw_directions(record: Mapping[str, Any], *, title: str = "") -> Figure:
         np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
         for name in ("tilt_degrees", "rotation_degrees", "share", "resolution_angstrom")
     )
-    figure = Figure(figsize=(5.8, 5.2), layout="constrained")
-    axes = figure.add_subplot(projection="polar")
-    reach = np.sqrt(2) * np.sin(np.radians(tilt) / 2)
     largest = max(float(share.max()), 1e-12)
-    seen = share > 0
-    points = axes.scatter(
-        np.radians(turn[seen]),
-        reach[seen],
-        c=resolution[seen],
-        s=3600 / np.sqrt(len(share)) * share[seen] / largest,
-        cmap="viridis_r",
-    )
-    axes.scatter(np.radians(turn[~seen]), reach[~seen], marker="x", color="#888888", s=16)
-    axes.set_ylim(0, 1.04)
-    axes.set_yticks(
-        [np.sqrt(2) * np.sin(np.radians(t) / 2) for t in (30, 60, 90)], ["30°", "60°", "90°"]
-    )
-    if seen.any():
-        figure.colorbar(points, ax=axes, label="mean resolution there (Å)", shrink=0.8)
     words = f"largest dot: highest resolution of {100 * largest:.0f} % of the voxels"
-    axes.set_title(f"{plain(title)}\n{words}", fontsize=9)
-    return figure
+    return draw_half_sphere(
+        tilt,
+        turn,
+        np.where(share > 0, resolution, np.nan),
+        3600 / np.sqrt(len(share)) * share / largest,
+        label="mean resolution there (Å)",
+        title=f"{title}\n{words}",
+    )
 
 
 def draw_profiles(record: Mapping[str, Any], *, title: str = "") -> Figure:

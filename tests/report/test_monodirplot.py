@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distres.kernels.directions import half_sphere, tilt_and_rotation
+from distres.report.colours import RAMP, hex_to_rgb
 from distres.report.monodirplot import draw_directions, draw_profiles, write_pictures
 
 NAMES = ("radial", "tangential", "highest", "lowest", "monores")
@@ -51,6 +52,15 @@ def test_the_area_of_a_dot_is_the_share_of_voxels(record):
     shares = [r["share"] for r in record["monodir"]["preferred_directions"] if r["share"] > 0]
     sizes = dots.get_sizes()
     np.testing.assert_allclose(sizes / sizes.max(), np.array(shares) / max(shares))
+
+
+def test_high_resolution_is_blue_as_in_every_map(record):
+    rows = [r for r in record["monodir"]["preferred_directions"] if r["share"] > 0]
+    rows[0]["resolution_angstrom"], rows[1]["resolution_angstrom"] = 3.0, 5.0
+    dots = draw_directions(record).axes[0].collections[0]
+    dots.update_scalarmappable()
+    fine, poor = np.rint(255 * dots.get_facecolors()[:2, :3]).astype(int).tolist()
+    assert (tuple(fine), tuple(poor)) == (hex_to_rgb(RAMP[0]), hex_to_rgb(RAMP[-1]))
 
 
 def test_profiles_are_drawn_with_their_lines_and_finer_above(record):
