@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from distres.kernels.centred import Shape3
+from distres.kernels.interpolate import interpolate_known, linear_matrix
 from distres.kernels.sweep import NEVER
 
 # Percentiles: highest and lowest resolution, and what lies between them halfway.
@@ -156,56 +158,10 @@ def to_voxels(
     dict
         `shape` float32 by name; NaN where less than half of the weight lies on known points.
     """
-    names = list(values)
-    stack = np.zeros((len(names) + 1, *points.shape), dtype=np.float32)
-    for row, name in zip(stack, names, strict=False):
-        row[points] = np.nan_to_num(values[name])
-    # The last one is the weight: 1 at points with values.
-    stack[-1][points] = np.isfinite(values[names[0]])
-    for axis, n in enumerate(shape):
-        place = np.arange(n) / spacing
-        low = np.minimum(place.astype(np.intp), points.shape[axis] - 1)
-        high = np.minimum(low + 1, points.shape[axis] - 1)
-        share = np.clip(place - low, 0, 1).astype(np.float32)
-        share = share.reshape([-1 if a == axis else 1 for a in range(3)])
-        first = stack.take(low, axis + 1)
-        stack = stack.take(high, axis + 1)
-        stack -= first
-        stack *= share
-        stack += first
-    weight = stack[-1]
-    known = weight >= 0.5 - 1e-6
-    scale = np.where(known, 1 / np.where(known, weight, 1), np.float32(np.nan)).astype(np.float32)
-    return {name: row * scale for name, row in zip(names, stack, strict=False)}
-
-
-def needed_points(
-    inside: npt.NDArray[np.bool_], spacing: int, offset: Shape3, lattice: Shape3, reach: int
-) -> npt.NDArray[np.bool_]:
-    """Return the lattice points that have voxels of a mask near them.
-
-    Parameters
-    ----------
-    inside
-        (z, y, x) mask of voxels.
-    spacing
-        Voxels between lattice points.
-    offset
-        Voxel (z, y, x) of lattice point 0, relative to the first one of the mask.
-    lattice
-        Points along each axis.
-    reach
-        Voxels along each axis that are near; ``spacing - 1`` for what `to_voxels` needs.
-    """
-    found = inside
-    for axis, (first, n) in enumerate(zip(offset, lattice, strict=True)):
-        voxels = inside.shape[axis]
-        edges = first + spacing * np.arange(n)
-        flat = np.moveaxis(found, axis, 0)
-        rows = np.zeros((n, *flat.shape[1:]), dtype=bool)
-        for point, middle in enumerate(edges.tolist()):
-            low, high = max(middle - reach, 0), min(middle + reach + 1, voxels)
-            if low < high:
-                rows[point] = flat[low:high].any(axis=0)
-        found = np.moveaxis(rows, 0, axis)
-    return np.ascontiguousarray(found)
+    fields = torch.full((len(values), *points.shape), torch.nan)
+    fields[:, torch.from_numpy(points)] = torch.from_numpy(np.stack(list(values.values())))
+    matrices = [
+        torch.from_numpy(linear_matrix(np.arange(n) / spacing, count))
+        for n, count in zip(shape, points.shape, strict=True)
+    ]
+    return dict(zip(values, interpolate_known(fields, matrices).numpy(), strict=True))

@@ -27,6 +27,7 @@ import torch
 
 from distres.kernels.bandfilter import Faces, Float3, HalfBlocks
 from distres.kernels.bands import Band
+from distres.kernels.interpolate import apply_matrices
 from distres.kernels.significance import independent_coefficients, noise_deviation
 
 STRIDE = 2
@@ -137,7 +138,7 @@ def _band_correlation(halves: HalfBlocks, band: Band, windows: Windows) -> torch
     down, up = 1 - c, 1 + c
     bias = down * up * (up / (2 * n_m) - down / (2 * n_d))
     c += bias.masked_fill_(c == 0, 0)
-    return windowed(c, _node_windows(c, average, spacing)).clamp_(-1, 1)
+    return apply_matrices(c, _node_windows(c, average, spacing)).clamp_(-1, 1)
 
 
 def _local_powers(
@@ -146,24 +147,16 @@ def _local_powers(
     """Return the local power of the mean and, averaged further, of the half difference."""
     b1, b2 = halves.filtered(band)
     first = _sample_windows(halves, band, power, b1)
-    p1, p2 = windowed(b1.square(), first), windowed(b2.square(), first)
-    cross = windowed(b1.mul_(b2), first)
+    p1, p2 = apply_matrices(b1.square(), first), apply_matrices(b2.square(), first)
+    cross = apply_matrices(b1.mul_(b2), first)
     wide = _node_windows(p1, noise, halves.spacing)
     # Halves of unequal strength are brought to one strength, so that only what they do not share
     # is left in the difference.
-    scale = windowed(p1, wide).add_(_FLOOR)
-    scale = scale.div_(windowed(p2, wide).add_(_FLOOR)).sqrt_()
+    scale = apply_matrices(p1, wide).add_(_FLOOR)
+    scale = scale.div_(apply_matrices(p2, wide).add_(_FLOOR)).sqrt_()
     both = p1.div_(scale).add_(p2.mul_(scale)).div_(2)
-    d2 = windowed((both - cross).div_(2), wide).clamp_(min=0).add_(_FLOOR)
+    d2 = apply_matrices((both - cross).div_(2), wide).clamp_(min=0).add_(_FLOOR)
     return both.add_(cross).div_(2).clamp_(min=0).add_(_FLOOR), d2
-
-
-def windowed(values: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Apply one matrix (n_out, n_in) along each axis of a (z, y, x) block."""
-    wz, wy, wx = matrices
-    values = torch.matmul(wy, values @ wx.T)
-    flat = wz @ values.reshape(values.shape[0], -1)
-    return flat.view(-1, *values.shape[1:])
 
 
 def _node_windows(nodes: torch.Tensor, radius: float, spacing: Float3) -> list[torch.Tensor]:

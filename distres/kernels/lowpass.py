@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from distres.kernels.fourier import irfftn, radial_frequency, rfftn
+from distres.kernels.interpolate import apply_matrices, sinc_matrix
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -175,19 +176,9 @@ def upsample(block: torch.Tensor, factor: int, counts: Sequence[int]) -> torch.T
     counts
         Fine voxels wanted (z, y, x).
     """
-    result = block
-    for axis in range(3):
-        matrix = _interpolation(block.shape[axis], factor, counts[axis]).to(block.device)
-        result = torch.tensordot(matrix, result, dims=([1], [axis])).movedim(0, axis)
-    return result
-
-
-def _interpolation(coarse: int, factor: int, fine: int) -> torch.Tensor:
-    """(fine, coarse) matrix of windowed sincs, each row summing to one."""
-    position = np.arange(fine)[:, None] / factor + UPSAMPLE_REACH
-    distance = position - np.arange(coarse)
-    inside = np.clip(1 - (distance / UPSAMPLE_REACH) ** 2, 0, None)
-    window = np.i0(_UPSAMPLE_BETA * np.sqrt(inside)) * (np.abs(distance) < UPSAMPLE_REACH)
-    weights = np.sinc(distance) * window
-    weights /= weights.sum(axis=1, keepdims=True)
-    return torch.from_numpy(weights.astype(np.float32))
+    matrices = []
+    for n, fine in zip(block.shape, counts, strict=True):
+        position = np.arange(fine)[:, None] / factor + UPSAMPLE_REACH
+        matrix = sinc_matrix(position - np.arange(n), UPSAMPLE_REACH, _UPSAMPLE_BETA)
+        matrices.append(torch.from_numpy(matrix).to(block.device))
+    return apply_matrices(block, matrices)

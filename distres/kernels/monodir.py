@@ -19,6 +19,7 @@ import torch
 
 from distres.kernels.centred import Float3, Shape3
 from distres.kernels.cones import Cone, ConeSpectrum, band_table
+from distres.kernels.interpolate import apply_matrices
 from distres.kernels.monogenic import Band, RieszBlock, riesz_block
 from distres.kernels.monores import LOOK_EVERY, LevelTests
 from distres.kernels.sweep import SweepState
@@ -118,10 +119,7 @@ class Reader:
             self._matrix(axis, m, sigma_angstrom, amplitude.device)
             for axis, m in enumerate(amplitude.shape)
         )
-        rows = torch.matmul(amplitude, x.T)
-        planes = torch.matmul(y, rows)
-        flat = planes.reshape(planes.shape[0], -1)
-        return torch.matmul(z, flat).view(len(z), *planes.shape[1:])
+        return apply_matrices(amplitude, (z, y, x))
 
     def _matrix(self, axis: int, m: int, sigma: float, device: torch.device) -> torch.Tensor:
         """Return (points, samples): trigonometric interpolation times a Gaussian, periodic."""

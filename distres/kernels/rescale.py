@@ -10,19 +10,16 @@ direction, and below 1e-3 from 1.12 on.
 Positions are counted from the centre of voxel 0 of the volume, where both grids have a voxel.
 """
 
-from collections.abc import Sequence
 from math import ceil, floor
 
 import numpy as np
-import numpy.typing as npt
-import torch
+
+from distres.kernels.interpolate import Matrix, sinc_matrix
 
 REACH_COARSE_VOX = 20
 PASS_NYQUIST = 0.88
 STOP_NYQUIST = 1.12
 _KAISER_BETA = 7.416
-
-Matrix = npt.NDArray[np.float32]
 
 
 def reach_vox(step_angstrom: float, target_angstrom: float) -> int:
@@ -59,7 +56,7 @@ def source_span(
     return first, last
 
 
-def sinc_matrix(
+def rescaling_matrix(
     places: range, source: range, step_angstrom: float, target_angstrom: float
 ) -> Matrix:
     """Return the weights of source voxels in the voxels of a new grid, along one axis.
@@ -78,13 +75,9 @@ def sinc_matrix(
     (places, source) float32; each row sums to one, so that a constant stays what it is.
     """
     widening = max(target_angstrom / step_angstrom, 1.0)
-    position = np.arange(places.start, places.stop)[:, None] * (target_angstrom / step_angstrom)
-    distance = (position - np.arange(source.start, source.stop)) / widening
-    inside = np.clip(1 - (distance / REACH_COARSE_VOX) ** 2, 0, None)
-    window = np.i0(_KAISER_BETA * np.sqrt(inside)) * (np.abs(distance) < REACH_COARSE_VOX)
-    weights = np.sinc(distance) * window
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.asarray(weights, np.float32)
+    position = np.array(places, np.float64)[:, None] * (target_angstrom / step_angstrom)
+    distance = (position - np.array(source)) / widening
+    return sinc_matrix(distance, REACH_COARSE_VOX, _KAISER_BETA)
 
 
 def node_span(places: range, step_angstrom: float, node_angstrom: float) -> range:
@@ -92,36 +85,3 @@ def node_span(places: range, step_angstrom: float, node_angstrom: float) -> rang
     first = floor(places.start * step_angstrom / node_angstrom + 1e-9)
     last = ceil((places.stop - 1) * step_angstrom / node_angstrom - 1e-9)
     return range(first, max(last, first) + 1)
-
-
-def linear_matrix(
-    places: range, nodes: range, step_angstrom: float, node_angstrom: float
-) -> Matrix:
-    """Return the weights of nodes in the voxels of a volume, along one axis.
-
-    Parameters
-    ----------
-    places
-        Voxels of the volume: voxel i lies at ``i * step_angstrom``.
-    nodes
-        Nodes that surround them, see `node_span`.
-
-    Returns
-    -------
-    (places, nodes) float32, two weights a row that are never negative and sum to one: between
-    nodes nothing overshoots.
-    """
-    position = np.arange(places.start, places.stop)[:, None] * (step_angstrom / node_angstrom)
-    distance = np.abs(position - np.arange(nodes.start, nodes.stop))
-    weights = np.clip(1 - distance, 0, None)
-    # A voxel that rounding puts a hair outside its nodes belongs to the outermost one.
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.asarray(weights, np.float32)
-
-
-def apply_matrices(block: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Apply one matrix along each of the three axes of a block (z, y, x)."""
-    result = block
-    for axis, matrix in enumerate(matrices):
-        result = torch.tensordot(matrix, result, dims=([1], [axis])).movedim(0, axis)
-    return result.contiguous()

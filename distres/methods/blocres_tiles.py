@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import maximum_filter
 
 from distres.engine.jobs import TileInputs, TileResult
 from distres.engine.tiles import Region, Tile
@@ -20,6 +19,12 @@ from distres.kernels.boxcross import (
 )
 from distres.kernels.boxes import BoxDesign, hann, soft_sphere
 from distres.kernels.boxfsc import box_fsc
+from distres.kernels.interpolate import (
+    apply_matrices,
+    interpolate_known,
+    linear_matrix,
+    needed_nodes,
+)
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import (
     FLAG_BORDER,
@@ -142,8 +147,7 @@ def _wanted_nodes(inputs: TileInputs, parameters: Parameters) -> Bool:
     if "mask" in inputs:
         mask = inputs.block("mask")
         inside = mask >= 0.5 if parameters["compat"] == "bsoft" else mask > 0
-        near = maximum_filter(inside, size=2 * step - 1, mode="constant")
-        wanted = near[tile.crop][::step, ::step, ::step]
+        wanted = needed_nodes(inside, step, [s.start for s in tile.crop], counts, step - 1)
     if parameters["compat"] == "bsoft":
         for axis, (part, n) in enumerate(zip(tile.core, parameters["shape"], strict=True)):
             edge = parameters["box_vox"][axis] // 2
@@ -194,13 +198,12 @@ def voxel_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     locres = np.full((len(frequencies), *tile.core_shape), np.nan, np.float32)
     flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
     for place, (frequency, bits) in enumerate(zip(frequencies, node_flags, strict=True)):
-        known = np.isfinite(frequency) & (frequency > 0)
-        weight = _between(known.astype(np.float32), matrices)
-        logarithm = _between(np.log(np.where(known, frequency, 1)), matrices)
-        at_end = _between(((bits & FLAG_NYQUIST) != 0).astype(np.float32), matrices)
-        answered = inside & (weight >= 0.5)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            locres[place] = np.where(answered, np.exp(-logarithm / weight), np.nan)
+        known = np.where(frequency > 0, frequency, np.float32(np.nan))
+        logarithm = interpolate_known(torch.from_numpy(known).log_()[None], matrices)[0].numpy()
+        ends = torch.from_numpy(((bits & FLAG_NYQUIST) != 0).astype(np.float32))
+        at_end = apply_matrices(ends, matrices).numpy()
+        answered = inside & np.isfinite(logarithm)
+        locres[place] = np.where(answered, np.exp(-logarithm), np.nan)
         marks = np.where(answered, 0, FLAG_NEVER_ABOVE)
         marks |= np.where(answered & (at_end > 0.5), FLAG_NYQUIST, 0)
         marks |= np.where(border, FLAG_BORDER, 0)
@@ -208,26 +211,16 @@ def voxel_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     return TileResult(arrays={LOCRES: locres, FLAGS: flags})
 
 
-def _node_region(
-    tile: Tile, counts: Sequence[int], step: int
-) -> tuple[Region, list[npt.NDArray[np.float32]]]:
+def _node_region(tile: Tile, counts: Sequence[int], step: int) -> tuple[Region, list[torch.Tensor]]:
     """Return the nodes around a core, and per axis the matrix (voxels, nodes) between them."""
     region, matrices = [], []
     for core, count in zip(tile.core, counts, strict=True):
         first = core.start // step
         last = min(-(-(core.stop - 1) // step), count - 1)
         region.append(slice(first, last + 1))
-        place = np.minimum(np.arange(core.start, core.stop) / step, count - 1) - first
-        distance = np.abs(place[:, None] - np.arange(last + 1 - first))
-        matrices.append(np.clip(1 - distance, 0, None).astype(np.float32))
+        place = np.arange(core.start, core.stop) / step - first
+        matrices.append(torch.from_numpy(linear_matrix(place, last + 1 - first)))
     return (region[0], region[1], region[2]), matrices
-
-
-def _between(nodes: Float32, matrices: Sequence[Float32]) -> Float32:
-    values = nodes.astype(np.float32)
-    for axis, matrix in enumerate(matrices):
-        values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(values)
 
 
 def _near_border(tile: Tile, parameters: Parameters) -> Bool:

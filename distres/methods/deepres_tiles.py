@@ -12,14 +12,9 @@ from scipy import ndimage
 
 from distres.engine.jobs import Array, Source, TileInputs, TileResult
 from distres.kernels.deepres import HALO_VOX
+from distres.kernels.interpolate import apply_matrices, interpolate_known, linear_matrix
 from distres.kernels.predict import choose_precision, predict_nodes
-from distres.kernels.rescale import (
-    apply_matrices,
-    linear_matrix,
-    node_span,
-    sinc_matrix,
-    source_span,
-)
+from distres.kernels.rescale import node_span, rescaling_matrix, source_span
 from distres.methods.deepres_model import load_network
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import (
@@ -146,7 +141,7 @@ def to_model_grid(block: torch.Tensor, place: Place, parameters: Parameters) -> 
     """Resample a block read by `Place.spans` to the network's grid."""
     target = parameters["model"]["voxel_size_angstrom"]
     matrices = [
-        torch.from_numpy(sinc_matrix(grid, range(*span), step, target)).to(block.device)
+        torch.from_numpy(rescaling_matrix(grid, range(*span), step, target)).to(block.device)
         for grid, span, step in zip(
             place.grid, place.spans, parameters["spacing_angstrom"], strict=True
         )
@@ -158,7 +153,9 @@ def node_weights(place: Place, parameters: Parameters) -> list[torch.Tensor]:
     """Return the weights of nodes in voxels along each axis."""
     step = parameters["model"]["voxel_size_angstrom"] * parameters["every"]
     return [
-        torch.from_numpy(linear_matrix(voxels, nodes, spacing, step))
+        torch.from_numpy(
+            linear_matrix(np.array(voxels) * (spacing / step) - nodes.start, len(nodes))
+        )
         for voxels, nodes, spacing in zip(
             place.voxels, place.nodes, parameters["spacing_angstrom"], strict=True
         )
@@ -201,10 +198,7 @@ def answers(block: Float32, inside: Bool, place: Place, parameters: Parameters) 
     needed = apply_matrices(torch.from_numpy(inside.astype(np.float32)), spread).numpy() > 0
     density = to_model_grid(torch.from_numpy(block).to(device), place, parameters)
     nodes = predict(density, needed, parameters, prod(block.shape))
-    share = apply_matrices(torch.isfinite(nodes[0]).float(), weights)
-    parts = [apply_matrices(torch.nan_to_num(part), weights) / share for part in nodes]
-    found = torch.stack(parts)
-    found[:, share < 0.5] = torch.nan
+    found = interpolate_known(nodes, weights)
     if parameters["model"]["published"]:
         found[1] = torch.nan
     result: Float32 = found.numpy()

@@ -12,7 +12,13 @@ from distres.engine.tiles import Region
 from distres.kernels.bandfilter import Faces
 from distres.kernels.bands import Band
 from distres.kernels.crossing import CurveModel, find_crossings
-from distres.kernels.localcorrelation import STRIDE, Windows, correlation_curves, windowed
+from distres.kernels.interpolate import (
+    apply_matrices,
+    interpolate_known,
+    linear_matrix,
+    needed_nodes,
+)
+from distres.kernels.localcorrelation import STRIDE, Windows, correlation_curves
 from distres.kernels.significance import face_factor
 from distres.methods.products import (
     FLAG_BORDER,
@@ -113,7 +119,7 @@ def crossing_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     if not inside.any():
         return TileResult(arrays={LOCRES: locres, FLAGS: flags})
     curves = _curves_at_nodes(inputs, parameters, device)
-    wanted = _nodes_near(inside, curves.shape[1:])
+    wanted = needed_nodes(inside, STRIDE, (0, 0, 0), curves.shape[1:], STRIDE - 1)
     index = torch.from_numpy(np.flatnonzero(wanted)).to(device)
     model = CurveModel.of(bands, device)
     faces = _distance_to_faces(tile.core, parameters["shape"], parameters["spacing_angstrom"])
@@ -188,63 +194,22 @@ def _curves_at_nodes(
             first = min(int(target[0]) // step, n - 1)
             last = min(-(-int(target[-1]) // step), n - 1)
             region.append(slice(first, last + 1))
-            matrices.append(_interpolation(target / step - first, last + 1 - first, device))
+            matrix = linear_matrix(target / step - first, last + 1 - first)
+            matrices.append(torch.from_numpy(matrix).to(device))
         # Tiles far from the mask were never measured: what no wanted node needs must not be NaN,
         # or it would spread through the sums.
         values = np.nan_to_num(np.asarray(source.read(tuple(region)), np.float32))
-        parts.extend(windowed(band, matrices) for band in torch.from_numpy(values).to(device))
+        parts.extend(apply_matrices(band, matrices) for band in torch.from_numpy(values).to(device))
     return torch.stack(parts)
-
-
-def _interpolation(
-    place: npt.NDArray[np.float64], count: int, device: torch.device
-) -> torch.Tensor:
-    """Return the matrix of linear interpolation at `place` between `count` values."""
-    place = np.clip(place, 0, count - 1)
-    lower = np.minimum(place.astype(np.int64), max(count - 2, 0))
-    matrix = np.zeros((len(place), count), np.float32)
-    rows = np.arange(len(place))
-    matrix[rows, lower] = 1 - (place - lower)
-    if count > 1:
-        matrix[rows, lower + 1] = place - lower
-    return torch.from_numpy(matrix).to(device)
-
-
-def _nodes_near(inside: npt.NDArray[np.bool_], nodes: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Tell which nodes a voxel of the mask is interpolated from."""
-    near = inside
-    for axis, count in enumerate(nodes):
-        moved = np.moveaxis(near, axis, 0)
-        wanted = np.zeros((count, *moved.shape[1:]), bool)
-        even, odd = moved[::STRIDE], moved[1::STRIDE]
-        wanted[: len(even)] = even
-        wanted[: len(odd)] |= odd
-        after = odd[: count - 1]
-        wanted[1 : len(after) + 1] |= after
-        near = np.moveaxis(wanted, 0, axis)
-    return np.ascontiguousarray(near)
 
 
 def _at_voxels(nodes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Interpolate log frequencies from nodes to voxels, among the nodes that have one."""
-    known = torch.isfinite(nodes)
-    weight = known.to(torch.float32)
-    value = torch.where(known, torch.log(nodes), 0.0)
-    for axis, n in enumerate(shape):
-        weight, value = _doubled(weight, axis, n), _doubled(value, axis, n)
-    # Fewer than half of the neighbours have a crossing: neither has the voxel.
-    return torch.where(weight >= 0.5, torch.exp(value / weight.clamp_(min=1e-6)), torch.nan)
-
-
-def _doubled(values: torch.Tensor, axis: int, n: int) -> torch.Tensor:
-    """Return `n` values along an axis: the given ones and, between two of them, their mean."""
-    moved = values.movedim(axis, 0)
-    out = moved.new_empty((n, *moved.shape[1:]))
-    out[::2] = moved[: -(-n // 2)]
-    odd = n // 2
-    after = torch.cat([moved[1:], moved[-1:]])[:odd]
-    out[1::2] = (moved[:odd] + after) / 2
-    return out.movedim(0, axis)
+    matrices = [
+        torch.from_numpy(linear_matrix(np.arange(n) / STRIDE, count)).to(nodes.device)
+        for n, count in zip(shape, nodes.shape, strict=True)
+    ]
+    return interpolate_known(torch.log(nodes)[None], matrices)[0].exp_()
 
 
 def _distance_to_faces(

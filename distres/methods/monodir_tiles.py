@@ -16,8 +16,9 @@ import torch
 from distres.engine.jobs import Array, TileInputs, TileResult
 from distres.engine.tiles import Region
 from distres.kernels.centred import Shape3
-from distres.kernels.directional_maps import needed_points, reduce_directions, to_voxels
+from distres.kernels.directional_maps import reduce_directions, to_voxels
 from distres.kernels.directions import half_sphere
+from distres.kernels.interpolate import needed_nodes
 from distres.kernels.monodir import NEVER_PASSED, Cones, decide_directions
 from distres.kernels.monodir_noise import directional_noise
 from distres.kernels.monores import LevelTests
@@ -189,7 +190,7 @@ def _needed(inputs: TileInputs, lattice: Region, level: int) -> Mask:
         region = (z, y, x)
     inside = occupied_voxels(inputs, region, level)
     oz, oy, ox = (STRIDE * s.start - r.start for s, r in zip(lattice, region, strict=True))
-    return needed_points(inside, STRIDE, (oz, oy, ox), _sizes(lattice), reach)
+    return needed_nodes(inside, STRIDE, (oz, oy, ox), _sizes(lattice), reach)
 
 
 def _sizes(region: Sequence[slice]) -> Shape3:

@@ -2,12 +2,7 @@
 
 import numpy as np
 
-from distres.kernels.directional_maps import (
-    MAPS,
-    needed_points,
-    reduce_directions,
-    to_voxels,
-)
+from distres.kernels.directional_maps import MAPS, reduce_directions, to_voxels
 from distres.kernels.directions import half_sphere
 
 RESOLUTIONS = np.arange(20.0, 1.9, -0.5)
@@ -101,31 +96,14 @@ def test_points_are_reduced_alike_whatever_their_number():
         np.testing.assert_array_equal(whole.values[name][4000:], tail.values[name])
 
 
-def test_a_linear_field_is_interpolated_exactly():
-    """7 x 8 x 5 voxels from every second one; only the last odd ones have no point beyond."""
-    shape = (7, 8, 5)
-    z, y, x = np.indices([-(-n // 2) for n in shape])
-    points = np.ones(z.shape, bool)
-    field = (1.0 + 2 * z - y + 3 * x).astype(np.float32)
-    found = to_voxels({"a": field.ravel()}, points, 2, shape)["a"]
-    fz, fy, fx = np.indices(shape)
-    expected = 1.0 + fz - 0.5 * fy + 1.5 * fx
-    np.testing.assert_allclose(found[:, :-1], expected[:, :-1], rtol=1e-6)
-    np.testing.assert_allclose(found[:, -1], found[:, -2])
-
-
-def test_unknown_points_lend_nothing_to_their_neighbours():
-    points = np.ones((1, 1, 4), bool)
-    values = np.array([2.0, np.nan, np.nan, 4.0], np.float32)
-    found = to_voxels({"a": values}, points, 2, (1, 1, 7))["a"][0, 0]
-    np.testing.assert_allclose(found, [2, 2, np.nan, np.nan, np.nan, 4, 4])
-
-
-def test_needed_points_are_those_that_a_mask_is_interpolated_from():
-    """Voxel 5 lies between points 2 and 3, voxel 8 on point 4."""
-    inside = np.zeros((1, 1, 12), bool)
-    inside[0, 0, [5, 8]] = True
-    found = needed_points(inside, 2, (0, 0, 0), (1, 1, 6), 1)
-    assert np.flatnonzero(found[0, 0]).tolist() == [2, 3, 4]
-    shifted = needed_points(inside, 2, (0, 0, 4), (1, 1, 4), 1)
-    assert np.flatnonzero(shifted[0, 0]).tolist() == [0, 1, 2]
+def test_maps_are_interpolated_to_voxels_among_the_points_that_are_known():
+    """Every second voxel is a point; the last one has no point beyond."""
+    points = np.array([True, True, False, True])[None, None]
+    maps = {
+        "a": np.array([2.0, np.nan, 4.0], np.float32),
+        "b": np.array([1.0, np.nan, 5.0], np.float32),
+    }
+    found = to_voxels(maps, points, 2, (1, 1, 8))
+    # Half of the weight is enough: voxel 1 has its left neighbour, voxel 5 its right one.
+    np.testing.assert_allclose(found["a"][0, 0], [2, 2, np.nan, np.nan, np.nan, 4, 4, 4])
+    np.testing.assert_allclose(found["b"][0, 0], [1, 1, np.nan, np.nan, np.nan, 5, 5, 5])

@@ -6,13 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distres.kernels.interpolate import apply_matrices
 from distres.kernels.rescale import (
     PASS_NYQUIST,
     STOP_NYQUIST,
-    apply_matrices,
-    linear_matrix,
-    node_span,
-    sinc_matrix,
+    rescaling_matrix,
     source_span,
 )
 
@@ -26,7 +24,7 @@ def wave_error(step, target, nyquist_share, phase):
     frequency = nyquist_share * 0.5 / max(step, target)
     at = np.arange(first, last) * step
     source = np.cos(2 * np.pi * frequency * at + phase)
-    found = sinc_matrix(places, range(first, last), step, target) @ source
+    found = rescaling_matrix(places, range(first, last), step, target) @ source
     wanted = np.cos(2 * np.pi * frequency * np.arange(100, 160) * target + phase)
     return np.abs(found - wanted).max(), np.abs(found).max()
 
@@ -51,7 +49,9 @@ def test_on_the_same_grid_nothing_changes():
     matrices = []
     for n in block.shape:
         first, last = source_span(range(n), 1.0, 1.0)
-        matrices.append(sinc_matrix(range(n), range(first, last), 1.0, 1.0)[:, -first : n - first])
+        matrices.append(
+            rescaling_matrix(range(n), range(first, last), 1.0, 1.0)[:, -first : n - first]
+        )
     found = apply_matrices(torch.from_numpy(block), [torch.from_numpy(m) for m in matrices])
     # sinc(k) is 0 to 1e-16 at whole numbers.
     assert np.abs(found.numpy() - block).max() < 1e-6
@@ -67,28 +67,8 @@ def test_on_the_same_grid_nothing_changes():
 def test_a_longer_block_changes_no_weight(step, target, start, count):
     places = range(start, start + count)
     first, last = source_span(places, step, target)
-    short = sinc_matrix(places, range(first, last), step, target)
-    long = sinc_matrix(places, range(first - 13, last + 5), step, target)
+    short = rescaling_matrix(places, range(first, last), step, target)
+    long = rescaling_matrix(places, range(first - 13, last + 5), step, target)
     np.testing.assert_array_equal(long[:, 13:-5], short)
     assert not long[:, :13].any()
     assert not long[:, -5:].any()
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    step=st.floats(0.3, 4.0),
-    node=st.sampled_from([0.5, 1.0, 3.0, 8.0]),
-    start=st.integers(0, 500),
-    count=st.integers(1, 30),
-)
-def test_interpolation_stays_between_its_two_nodes_and_keeps_straight_lines(
-    step, node, start, count
-):
-    places = range(start, start + count)
-    nodes = node_span(places, step, node)
-    matrix = linear_matrix(places, nodes, step, node).astype(np.float64)
-    assert (matrix >= 0).all()
-    assert ((matrix > 0).sum(axis=1) <= 2).all()
-    line = np.array(nodes) * node
-    # float32 weights on places of up to 2000 A.
-    np.testing.assert_allclose(matrix @ line, np.array(places) * step, rtol=3e-7, atol=1e-4)
