@@ -1,10 +1,14 @@
 """What every test may use."""
 
 import os
+import shutil
 import struct
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 # As in workers: a kernel has one thread. More of them wait for each other on a busy machine.
@@ -93,3 +97,30 @@ def make_mrc(tmp_path):
 def ramp():
     """A small volume with three different lengths whose every voxel differs, (z, y, x)."""
     return np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7) - 40
+
+
+@pytest.fixture
+def namespaces(tmp_path):
+    """Return what to put before a command that needs a network of its own; skip without it.
+
+    Namespaces of such a command end with it: afterwards no process of the test may be left.
+    """
+    for tool in ("unshare", "ip"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    own = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    trial = "mount -t tmpfs tmpfs /run && ip netns add trial && ip link add trial type bridge"
+    tried = subprocess.run([*own, "bash", "-c", trial], capture_output=True, text=True)
+    if tried.returncode != 0:
+        pytest.skip(f"no network namespaces here: {tried.stderr.strip()}")
+    yield own
+    end = time.monotonic() + 60
+    while left := processes_of(tmp_path):
+        assert time.monotonic() < end, f"still there: {left}"
+        time.sleep(0.2)
+
+
+def processes_of(folder):
+    """Name the processes that have a folder in their command line."""
+    commands = (" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+    return [command for command in commands if str(folder) in command]

@@ -22,7 +22,8 @@ SETTINGS = {
     "distributed.worker.memory.pause": 0.85,
     "distributed.worker.memory.terminate": 0.95,
     "distributed.worker.profile.enabled": False,
-    "distributed.scheduler.allowed-failures": 5,
+    # Dask blames all that a dead worker held; the driver then tries a tile alone, as often again.
+    "distributed.scheduler.allowed-failures": 2,
     "distributed.comm.timeouts.connect": "30s",
 }
 

@@ -144,6 +144,8 @@ class Drive:
         self.tile_seconds = 0.0
         self._waiting = deque(todo)
         self._again: deque[int] = deque()
+        self._suspects: deque[int] = deque()
+        self._alone: int | None = None
         self._tries: dict[int, int] = {}
         self._failures: dict[int, Failure] = {}
 
@@ -177,19 +179,29 @@ class Drive:
 
     def _loop(self, pool: Pool, watchdog: Watchdog, interrupt: Interrupt) -> None:
         packer = Packer(pool.workers)
-        while (self._waiting or self._again or pool.pending) and not interrupt.requested:
-            while pool.pending < pool.window and (self._waiting or self._again):
-                pool.submit(self._next_pack(packer))
+        while (self._left or pool.pending) and not interrupt.requested:
+            self._hand_out(pool, packer)
             finished = [*pool.wait(0.25), *watchdog.look(pool)]
             for pack in finished:
                 self._take(pack, packer)
             if finished:
                 watchdog.progressed()
             self.ledger_due()
-            waiting = len(self._waiting) + len(self._again)
             settled = self.monitor.done + self.monitor.failed
-            self.monitor.in_flight = self.monitor.total - settled - waiting
+            self.monitor.in_flight = self.monitor.total - settled - self._left
             self.monitor.tick()
+
+    @property
+    def _left(self) -> int:
+        return len(self._waiting) + len(self._again) + len(self._suspects)
+
+    def _hand_out(self, pool: Pool, packer: Packer) -> None:
+        while pool.pending < pool.window and (self._waiting or self._again):
+            pool.submit(self._next_pack(packer))
+        if self._suspects and not pool.pending:
+            # With nothing beside it, a tile whose worker dies is to blame itself.
+            self._alone = self._suspects.popleft()
+            pool.submit((self._alone,))
 
     def _next_pack(self, packer: Packer) -> Pack:
         # Tiles that failed go alone: a pack with them would fail with them.
@@ -201,9 +213,13 @@ class Drive:
     def _take(self, finished: Finished, packer: Packer) -> None:
         if finished.lost is not None:
             for index in finished.pack:
-                # A pack of several is innocent until its tiles have been tried alone.
-                blamed = finished.blamed and len(finished.pack) == 1
-                self._failed(index, finished.lost, tries=TRIES if blamed else 1)
+                if finished.blamed and finished.pack == (self._alone,):
+                    self._failed(index, finished.lost, tries=TRIES)
+                elif finished.blamed:
+                    # Dask blames all that a dead worker held: tried alone once the rest is done.
+                    self._suspects.append(index)
+                else:
+                    self._failed(index, finished.lost)
             return
         for outcome in finished.outcomes:
             self._note(outcome)

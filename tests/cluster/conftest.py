@@ -1,9 +1,13 @@
 """A small job whose tiles say where and how often they were computed."""
 
 import os
+import signal
+import socket
+import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import cloudpickle
@@ -112,8 +116,53 @@ def everything():
 @pytest.fixture
 def free_port():
     """Return a port where nobody listens."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def start_dask(tmp_path):
+    """Start a scheduler or a worker of a port, each with its nanny a process group of its own."""
+    started = []
+
+    def start(kind, port):
+        words = {
+            "scheduler": ["--host", "127.0.0.1", "--port", str(port)],
+            "worker": [f"tcp://127.0.0.1:{port}", "--nthreads", "1"],
+        }[kind]
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words, "--no-dashboard"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def mount_disk(tmp_path):
+    """Mount a disk of a size; skip where a process may not."""
+    mounted = []
+
+    def mount(size):
+        place = tmp_path / "disk"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a disk can be mounted by root only")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)

@@ -139,22 +139,9 @@ def test_a_changed_parameter_on_resume_is_refused_and_named(tmp_path):
     assert "parameters.seconds was 0.0 and is 0.5 now" in err
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Return a folder on a disk of 200 kB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("a small disk can be mounted by root only")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 @pytest.mark.parametrize("spec", ["none", "local"])
-def test_a_full_disk_leaves_the_run_resumable(tmp_path, small_disk, spec):
+def test_a_full_disk_leaves_the_run_resumable(tmp_path, mount_disk, spec):
+    small_disk = mount_disk("200k")
     run = small_disk / "run"
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(120_000))

@@ -191,7 +191,7 @@ def test_jobs_wait_in_the_queue_without_being_given_up(site, until, caplog):
     def interrupt():
         # Ctrl-C, long after patience would have ended, is what ends the wait.
         until(lambda: "wait in SLURM's queue" in caplog.text)
-        time.sleep(5)
+        time.sleep(2)
         signal.raise_signal(signal.SIGINT)
 
     caplog.set_level("INFO")

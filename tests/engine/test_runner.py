@@ -286,3 +286,25 @@ def test_a_pack_that_is_lost_is_tried_tile_by_tile(tmp_path, source, monkeypatch
     table = run_job(make_job(source), run=Run.open(tmp_path), executor=Executor())
     assert len(table.tiles) == len(make_job(source).plan)
     assert {len(pack) for pack in packs} == {1, 3}
+
+
+def test_a_tile_that_kills_workers_does_not_take_its_neighbours_along(
+    tmp_path, source, monkeypatch
+):
+    class Deadly(LocalPool):
+        """Dask: a worker that dies brings all it held into disrepute."""
+
+        window = 4
+
+        def wait(self, seconds):
+            if (3,) not in self._packs:
+                return super().wait(seconds)
+            held = list(self._packs)
+            self._packs.clear()
+            return [Finished(pack=pack, lost=runner.Failure(cause="worker died")) for pack in held]
+
+    monkeypatch.setattr(runner, "make_pool", lambda task, *_: Deadly(task))
+    job = make_job(source)
+    with pytest.raises(TileError, match=r"tile 3 \(z [^)]*\) failed .*worker died") as caught:
+        run_job(job, run=Run.open(tmp_path), executor=Executor())
+    assert f"{len(job.plan) - 1} of {len(job.plan)} tiles are done" in str(caught.value)
