@@ -5,6 +5,7 @@ import numpy.typing as npt
 import torch
 
 from distres.kernels.deblur_bank import Bank
+from distres.kernels.halfspectrum import filter_half
 from distres.kernels.lowspectrum import LowSpectrum
 
 Float64 = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ class LocalBlur:
         total: torch.Tensor | None = None
         product = torch.empty_like(spectrum)
         for gain, weights in zip(self._gains, self._weights, strict=True):
-            self._spectrum.filtered(spectrum, gain, product)
+            filter_half(spectrum, gain, product)
             band, field = self._spectrum.inverse(product), self._field(weights)
             total = band.mul_(field) if total is None else total.addcmul_(band, field)
         return _one_at_least(total)
@@ -60,7 +61,7 @@ class LocalBlur:
         total: torch.Tensor | None = None
         for gain, weights in zip(self._gains, self._weights, strict=True):
             spectrum = self._spectrum.forward(block * self._field(weights))
-            self._spectrum.filtered(spectrum, gain, spectrum)
+            filter_half(spectrum, gain, spectrum)
             total = spectrum if total is None else total.add_(spectrum)
         return self._spectrum.inverse(_one_at_least(total))
 

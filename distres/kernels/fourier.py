@@ -66,15 +66,31 @@ def ifftn(spectrum: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def ifft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
-    """Invert along one axis; the memory of `spectrum` may be used as scratch.
+def fft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
+    """Transform one axis; the memory of `spectrum` may be used as scratch.
 
-    On the CPU by scipy, which walks across rows twice as fast as torch.
+    Single axes are scipy's on the CPU, which walks across rows twice as fast as torch.
     """
+    if spectrum.device.type != "cpu":
+        on_device: torch.Tensor = torch.fft.fft(spectrum, dim=axis)
+        return on_device
+    return torch.from_numpy(scipy.fft.fft(spectrum.numpy(), axis=axis, overwrite_x=True))
+
+
+def ifft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
+    """Invert `fft_along`; the memory of `spectrum` may be used as scratch."""
     if spectrum.device.type != "cpu":
         on_device: torch.Tensor = torch.fft.ifft(spectrum, dim=axis)
         return on_device
     return torch.from_numpy(scipy.fft.ifft(spectrum.numpy(), axis=axis, overwrite_x=True))
+
+
+def rfft_along_x(block: torch.Tensor) -> torch.Tensor:
+    """Transform the last axis of a real block: (..., x) to (..., x // 2 + 1) complex."""
+    if block.device.type != "cpu":
+        on_device: torch.Tensor = torch.fft.rfft(block, dim=-1)
+        return on_device
+    return torch.from_numpy(scipy.fft.rfft(block.numpy(), axis=-1))
 
 
 def irfft_along_x(spectrum: torch.Tensor, n: int) -> torch.Tensor:

@@ -1,4 +1,10 @@
-"""Half spectra of real fields moved from one grid to another, and inverted only where wanted."""
+"""Half spectra of which only low frequencies are kept: filtered, moved to other grids, inverted.
+
+Along z and y the frequencies from 0 on are kept and then as many negative ones, or all of an axis;
+along x those from 0 on.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -6,50 +12,55 @@ from distres.kernels import fourier
 from distres.kernels.centred import Shape3, empty
 
 
-def filtered_half(spectrum: torch.Tensor, gain: torch.Tensor, box: Shape3) -> torch.Tensor:
-    """Filter a half spectrum in place by an octant of gains."""
-    index = [torch.fft.fftfreq(n, 1 / n, device=gain.device).abs().long() for n in box[:2]]
-    full = gain.index_select(1, index[1]).index_select(0, index[0])
-    torch.view_as_real(spectrum).mul_(full[..., None])
-    return spectrum
+def shared_half(box: Shape3, shape: Shape3) -> Shape3:
+    """Return the shape of a half spectrum that keeps the frequencies which two grids share.
+
+    The highest one of an even axis is left out when the grids differ there: it has no partner of
+    the other sign.
+    """
+    z, y, x = (
+        n if n == m else 2 * ((min(n, m) - 1) // 2) + 1 for n, m in zip(box, shape, strict=True)
+    )
+    return z, y, x // 2 + 1
 
 
-def cropped_half(
-    spectrum: torch.Tensor, gain: torch.Tensor, box: Shape3, shape: Shape3
-) -> torch.Tensor:
-    """Filter the half spectrum of `box` and keep the frequencies that `shape` has too.
+def filter_half(spectrum: torch.Tensor, gain: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Multiply a half spectrum by an even gain and keep as many low frequencies as `out` holds.
 
     Parameters
     ----------
     spectrum
-        (z, y, x // 2 + 1) complex, of a field on `box`.
+        (z, y, x) complex64.
     gain
-        Octant of gains for the frequencies of both boxes.
-    box, shape
-        Box of the field, and of what it will become.
-
-    Returns
-    -------
-    tensor
-        Along z and y the non-negative frequencies, then the negative ones. The highest one of an
-        even axis is left out when the boxes differ there: it has no partner of the other sign.
+        One octant, from frequency 0 to the highest that is kept; complex like the spectrum, which
+        multiplies thrice as fast as a real one.
+    out
+        The answer; may be the spectrum itself.
     """
-    kept = [
-        n if n == m else 2 * ((min(n, m) - 1) // 2) + 1 for n, m in zip(box, shape, strict=True)
-    ]
-    out = empty((kept[0], kept[1], kept[2] // 2 + 1), spectrum.dtype, spectrum.device)
     x = slice(0, out.shape[2])
-    for z in _signed_runs(box[0], kept[0]):
-        for y in _signed_runs(box[1], kept[1]):
-            weight = gain[z[2]][:, y[2]][:, :, x]
-            torch.mul(spectrum[z[0], y[0], x], weight, out=out[z[1], y[1], x])
+    for z_from, z_to in _runs(spectrum.shape[0], out.shape[0]):
+        upper = _of_run(gain, 0, z_to)
+        for y_from, y_to in _runs(spectrum.shape[1], out.shape[1]):
+            weight = _of_run(upper, 1, y_to)[:, :, x]
+            torch.mul(spectrum[z_from, y_from, x], weight, out=out[z_to, y_to])
     return out
 
 
-def padded_inverse(
-    spectrum: torch.Tensor, shape: Shape3, keep: tuple[slice, ...] | None = None
+def crop_along(lines: torch.Tensor, axis: int, kept: int) -> torch.Tensor:
+    """Keep the low frequencies of an axis (z or y)."""
+    n = lines.shape[axis]
+    if kept == n:
+        return lines
+    parts = [
+        lines.narrow(axis, source.start, source.stop - source.start) for source, _ in _runs(n, kept)
+    ]
+    return torch.cat(parts, dim=axis)
+
+
+def inverse_half(
+    spectrum: torch.Tensor, shape: Sequence[int], keep: tuple[slice, ...] | None = None
 ) -> torch.Tensor:
-    """Invert what `cropped_half` made on a grid that holds it.
+    """Invert on a grid that holds the frequencies kept, all others being 0.
 
     Axis by axis: an axis is padded when its turn comes, and cut to what is wanted right after, so
     that little more is transformed than there is to know and to tell.
@@ -57,7 +68,7 @@ def padded_inverse(
     Parameters
     ----------
     spectrum
-        See `cropped_half`.
+        Its memory may be used as scratch.
     shape
         Grid (z, y, x).
     keep
@@ -68,35 +79,41 @@ def padded_inverse(
     tensor
         (z, y, x) float32, divided by the number of voxels of `shape`.
     """
+    if keep is None and tuple(spectrum.shape) == (shape[0], shape[1], shape[2] // 2 + 1):
+        return fourier.irfftn(spectrum, shape)
     wanted = keep or tuple(slice(0, n) for n in shape)
     for axis in (0, 1):
-        if spectrum.shape[axis] < shape[axis]:
-            spectrum = _padded(spectrum, axis, shape[axis])
         part = wanted[axis]
-        inverse = fourier.ifft_along(spectrum, axis)
+        inverse = fourier.ifft_along(_padded(spectrum, axis, shape[axis]), axis)
         spectrum = inverse.narrow(axis, part.start, part.stop - part.start)
     return fourier.irfft_along_x(spectrum, shape[2])[..., wanted[2]]
 
 
 def _padded(spectrum: torch.Tensor, axis: int, n: int) -> torch.Tensor:
-    """Put zeros between the positive and the negative frequencies of an odd axis."""
-    half = spectrum.shape[axis] // 2
+    """Put zeros between the frequencies from 0 on and the negative ones."""
+    kept = spectrum.shape[axis]
+    if kept == n:
+        return spectrum
     size = list(spectrum.shape)
     size[axis] = n
     padded = empty((size[0], size[1], size[2]), spectrum.dtype, spectrum.device).zero_()
-    padded.narrow(axis, 0, half + 1).copy_(spectrum.narrow(axis, 0, half + 1))
-    padded.narrow(axis, n - half, half).copy_(spectrum.narrow(axis, half + 1, half))
+    for there, here in _runs(n, kept):
+        length = here.stop - here.start
+        padded.narrow(axis, there.start, length).copy_(spectrum.narrow(axis, here.start, length))
     return padded
 
 
-def _signed_runs(source: int, kept: int) -> tuple[tuple[slice, slice, torch.Tensor], ...]:
-    """Place the non-negative and the negative frequencies in `source`, in the answer, as |k|."""
-    more, less = (kept + 1) // 2, kept // 2
-    positive = (slice(0, more), slice(0, more), torch.arange(more))
-    if less == 0:
-        return (positive,)
-    return positive, (
-        slice(source - less, source),
-        slice(more, kept),
-        torch.arange(less, 0, -1),
-    )
+def _runs(n: int, kept: int) -> Iterator[tuple[slice, slice]]:
+    """Place the frequencies from 0 on, then the negative ones, in n and among those kept."""
+    first = kept // 2 + 1
+    yield slice(0, first), slice(0, first)
+    if kept > first:
+        yield slice(n - kept + first, n), slice(first, kept)
+
+
+def _of_run(gain: torch.Tensor, axis: int, run: slice) -> torch.Tensor:
+    """Return the gains of a run: of the frequencies from 0 on, or mirrored for negative ones."""
+    length = run.stop - run.start
+    if run.start == 0:
+        return gain.narrow(axis, 0, length)
+    return gain.narrow(axis, 1, length).flip(axis)

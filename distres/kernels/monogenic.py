@@ -30,7 +30,7 @@ from distres.kernels.centred import (
     shifted,
     slabs,
 )
-from distres.kernels.halfspectrum import cropped_half, filtered_half, padded_inverse
+from distres.kernels.halfspectrum import filter_half, inverse_half, shared_half
 from distres.kernels.wedge import Wedge
 
 
@@ -258,9 +258,10 @@ def smooth_amplitude(
     gain = low_pass.gain(octant_norm(box, common, voxel, amplitude.device))
     gain.mul_(prod(shape) / prod(box))
     spectrum = fourier.rfftn(amplitude)
-    if keep is None and common == box == shape:
-        return fourier.irfftn(filtered_half(spectrum, gain, box), shape)
-    return padded_inverse(cropped_half(spectrum, gain, box, shape), shape, keep)
+    kept = shared_half(box, shape)
+    same = kept == tuple(spectrum.shape)
+    out = spectrum if same else empty(kept, spectrum.dtype, spectrum.device)
+    return inverse_half(filter_half(spectrum, gain.to(spectrum.dtype), out), shape, keep)
 
 
 def _squares(field: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
