@@ -22,9 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mrcfile
 import numpy as np
-import scipy.fft
 import torch
-from common import distres, make_blob, measure
+from common import distres, make_blob, measure, unit_seconds
 from scale import describe, say
 
 from distres.methods.deblur_plan import DeblurParameters
@@ -32,16 +31,6 @@ from distres.methods.deblur_run import deblur_map
 from distres.methods.options import RunOptions
 
 XMIPP_U = 94.0
-
-
-def unit_seconds():
-    """Return u on this machine, now."""
-    block = np.random.default_rng(0).random((256, 256, 256), np.float32)
-    scipy.fft.rfftn(block)
-    started = time.process_time()
-    for _ in range(3):
-        scipy.fft.rfftn(block)
-    return (time.process_time() - started) / 3
 
 
 def part_of(job):

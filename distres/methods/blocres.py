@@ -31,6 +31,7 @@ from distres.methods.blocres_tiles import (
     voxel_tile,
 )
 from distres.methods.nearby import focus_on, tiles_near
+from distres.methods.options import require_thresholds
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.trial import StandIn, WholeNumbers
 
@@ -88,9 +89,7 @@ class BlocresParameters:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for threshold in self.thresholds:
-            if not 0 < threshold < 1:
-                raise UsageError(f"a threshold lies between 0 and 1, not at {threshold}")
+        require_thresholds(*self.thresholds)
         if not self.thresholds or len(set(self.thresholds)) < len(self.thresholds):
             raise UsageError("give one or more thresholds, each once, for instance 0.5 and 0.143")
         if self.box_angstrom is not None and self.box_vox is not None:

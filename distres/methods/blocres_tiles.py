@@ -81,9 +81,8 @@ def node_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         ``half1``, ``half2``; perhaps ``mask``.
     parameters
         ``box_vox``, ``pad_vox``, ``spacing_angstrom``, ``shape`` (z, y, x); ``window``,
-        ``step_vox``, ``thresholds``, ``finest_angstrom``, ``coarsest_angstrom``,
-        ``false_positive``, ``compat`` (``bsoft`` or None), ``means`` (of both halves, for Bsoft),
-        ``device``.
+        ``step_vox``, ``thresholds``, ``finest_angstrom``, ``false_positive``, ``compat``
+        (``bsoft`` or None), ``means`` (of both halves, for Bsoft), ``device``.
     """
     tile = inputs.tile
     wanted = _wanted_nodes(inputs, parameters)

@@ -30,6 +30,7 @@ from distres.kernels.directions import SUBDIVISIONS, half_sphere, tilt_and_rotat
 from distres.kernels.shell_thresholds import first_crossing
 from distres.kernels.shells import Float, Shells, fsc_of_sums, shells_of
 from distres.methods.fsc_memory import require_whole
+from distres.methods.options import require_thresholds
 
 BYTES_PER_VOXEL = 40.0
 # Rings of the table of cells: 3 degrees, a sixth of the default cone.
@@ -63,8 +64,7 @@ class DirectionalParameters:
     directions: int = 321
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise UsageError(f"a threshold lies between 0 and 1, not at {self.threshold}")
+        require_thresholds(self.threshold)
         if not 5 <= self.half_angle_degrees <= 45:
             raise UsageError(f"cones of {self.half_angle_degrees} degrees do not work; use 5 to 45")
         if self.directions not in SUBDIVISIONS:

@@ -33,6 +33,19 @@ def parse_memory(text: str) -> int:
     return int(number * factor)
 
 
+def require_thresholds(*thresholds: float) -> None:
+    """Refuse correlations that no curve crosses.
+
+    Raises
+    ------
+    UsageError
+        One does not lie between 0 and 1.
+    """
+    for threshold in thresholds:
+        if not 0 < threshold < 1:
+            raise UsageError(f"a threshold lies between 0 and 1, not at {threshold}")
+
+
 def ends_of(
     resolution_range: tuple[float, float] | None,
 ) -> tuple[float, float] | tuple[None, None]:

@@ -34,6 +34,7 @@ from distres.kernels.radial import (
 )
 from distres.methods.localfsc_tiles import bands_of, pick_device
 from distres.methods.nearby import tiles_near
+from distres.methods.options import require_thresholds
 from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_OUTSIDE
 
 LOCRES = "locres"
@@ -84,9 +85,7 @@ class RadialParameters:
     def __post_init__(self) -> None:
         if not self.thickness_angstrom > 0:
             raise UsageError(f"a shell of {self.thickness_angstrom} A has no thickness")
-        for threshold in self.thresholds:
-            if not 0 < threshold < 1:
-                raise UsageError(f"a threshold lies between 0 and 1, not at {threshold}")
+        require_thresholds(*self.thresholds)
 
     def bands(self, grid: Grid, levels: int) -> tuple[Band, ...]:
         """Return the bands, low to high frequency."""
@@ -209,6 +208,44 @@ def run_radial(
         Core edge in voxels, overriding the planner.
     """
     bands = parameters.bands(grid, min(len(half1_levels), len(half2_levels)))
+    shells = _shells(grid, parameters)
+    planning: dict[str, Any] = {
+        "memory_bytes": executor.memory_bytes,
+        "workers": executor.workers,
+        "tile": tile,
+        "run": run,
+    }
+    sums = np.zeros((len(bands), shells["bins"], COLUMNS))
+    for level in sorted({band.level for band in bands}):
+        places = [i for i, band in enumerate(bands) if band.level == level]
+        halves: dict[str, Source] = {"half1": half1_levels[level], "half2": half2_levels[level]}
+        mine = [bands[i] for i in places]
+        job = _sum_job(halves, grid, mine, shells, planning, parameters.device)
+        sums[places] = run_job(job, run=run, executor=executor).sum("sums")
+    width = shells["width_angstrom"]
+    smooth, effective = smooth_shells(sums, parameters.thickness_angstrom / width)
+    curves = radial_curves(smooth)
+    found = {
+        threshold: radial_resolution(
+            curves, effective[0], bands, threshold, significance=parameters.significance
+        )
+        for threshold in parameters.thresholds
+    }
+    radius = (np.arange(shells["bins"], dtype=np.float64) + 0.5) * width
+    job = _paint_job(grid, radius, list(found.values()), shells, planning, mask, occupancy)
+    run_job(job, run=run, executor=executor)
+    return RadialResult(
+        radius_angstrom=radius,
+        resolution_angstrom=found,
+        curves=curves,
+        bands=bands,
+        locres=LOCRES,
+        flags=FLAGS,
+    )
+
+
+def _shells(grid: Grid, parameters: RadialParameters) -> dict[str, Any]:
+    """Return centre, width and number of the thin shells: those that lie inside the volume."""
     centre = parameters.centre_vox or tuple(float(n // 2) for n in grid.shape)
     width = max(grid.voxel_size_angstrom)
     reach = min(
@@ -218,51 +255,54 @@ def run_radial(
     bins = int(reach / width)
     if bins < 2:
         raise UsageError(f"the centre {centre} (z, y, x) lies at a face; give one inside")
-    planning: dict[str, Any] = {
-        "memory_bytes": executor.memory_bytes,
-        "workers": executor.workers,
-        "tile": tile,
-        "run": run,
-    }
-    sums = np.zeros((len(bands), bins, COLUMNS))
-    for level in sorted({band.level for band in bands}):
-        places = [i for i, band in enumerate(bands) if band.level == level]
-        coarse = grid.coarser(2**level)
-        longest = max(bands[i].wavelength for i in places)
-        z, y, x = (
-            2 * int(np.ceil(HALO_WAVELENGTHS * longest / s / 2)) for s in coarse.voxel_size_angstrom
-        )
-        plan = plan_tiles(
-            coarse.shape, halo=(z, y, x), bytes_per_voxel=SUM_BYTES_PER_VOXEL, **planning
-        )
-        job = TileJob(
-            name=f"radial sums {level}",
-            plan=plan,
-            function=sum_tile,
-            inputs={"half1": half1_levels[level], "half2": half2_levels[level]},
-            parameters={
-                "bands": [asdict(bands[i]) for i in places],
-                "spacing_angstrom": list(coarse.voxel_size_angstrom),
-                "centre": [c / 2**level for c in centre],
-                "width_angstrom": width,
-                "bins": bins,
-                "device": parameters.device,
-            },
-            bytes_per_voxel=SUM_BYTES_PER_VOXEL,
-        )
-        sums[places] = run_job(job, run=run, executor=executor).sum("sums")
-    smooth, effective = smooth_shells(sums, parameters.thickness_angstrom / width)
-    curves = radial_curves(smooth)
-    found = {
-        threshold: radial_resolution(
-            curves, effective[0], bands, threshold, significance=parameters.significance
-        )
-        for threshold in parameters.thresholds
-    }
-    radius = (np.arange(bins, dtype=np.float64) + 0.5) * width
+    return {"centre": list(centre), "width_angstrom": width, "bins": bins}
+
+
+def _sum_job(
+    halves: dict[str, Source],
+    grid: Grid,
+    bands: Sequence[Band],
+    shells: dict[str, Any],
+    planning: dict[str, Any],
+    device: str,
+) -> TileJob:
+    """Return the job that sums the bands of one level."""
+    level = bands[0].level
+    coarse = grid.coarser(2**level)
+    longest = max(band.wavelength for band in bands)
+    z, y, x = (
+        2 * int(np.ceil(HALO_WAVELENGTHS * longest / s / 2)) for s in coarse.voxel_size_angstrom
+    )
+    plan = plan_tiles(coarse.shape, halo=(z, y, x), bytes_per_voxel=SUM_BYTES_PER_VOXEL, **planning)
+    return TileJob(
+        name=f"radial sums {level}",
+        plan=plan,
+        function=sum_tile,
+        inputs=halves,
+        parameters={
+            **shells,
+            "bands": [asdict(band) for band in bands],
+            "spacing_angstrom": list(coarse.voxel_size_angstrom),
+            "centre": [c / 2**level for c in shells["centre"]],
+            "device": device,
+        },
+        bytes_per_voxel=SUM_BYTES_PER_VOXEL,
+    )
+
+
+def _paint_job(
+    grid: Grid,
+    radius_angstrom: Float,
+    curves: Sequence[Float],
+    shells: dict[str, Any],
+    planning: dict[str, Any],
+    mask: Source | None,
+    occupancy: Source | None,
+) -> TileJob:
+    """Return the job that gives every voxel the resolution of its radius."""
     plan = plan_tiles(grid.shape, halo=(0, 0, 0), bytes_per_voxel=PAINT_BYTES_PER_VOXEL, **planning)
-    lead = (len(parameters.thresholds),)
-    job = TileJob(
+    lead = (len(curves),)
+    return TileJob(
         name="radial paint",
         plan=plan,
         function=paint_tile,
@@ -272,23 +312,13 @@ def run_radial(
             FLAGS: OutputSpec(dtype="uint8", lead=lead, fill_value=FLAG_OUTSIDE),
         },
         parameters={
-            "centre": list(centre),
+            **shells,
             "spacing_angstrom": list(grid.voxel_size_angstrom),
-            "width_angstrom": width,
-            "radius_angstrom": radius.tolist(),
+            "radius_angstrom": radius_angstrom.tolist(),
             "resolution_angstrom": [
-                [None if np.isnan(v) else float(v) for v in curve] for curve in found.values()
+                [None if np.isnan(v) else float(v) for v in curve] for curve in curves
             ],
         },
         tiles=tiles_near(occupancy, plan),
         bytes_per_voxel=PAINT_BYTES_PER_VOXEL,
-    )
-    run_job(job, run=run, executor=executor)
-    return RadialResult(
-        radius_angstrom=radius,
-        resolution_angstrom=found,
-        curves=curves,
-        bands=bands,
-        locres=LOCRES,
-        flags=FLAGS,
     )

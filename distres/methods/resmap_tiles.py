@@ -39,10 +39,9 @@ def places_path(scale: int) -> str:
 
 def sinusoid_of(parameters: Parameters, wavelength: float) -> Sinusoid:
     """Build window and basis of one wavelength."""
-    dz, dy, dx = parameters["spacing_angstrom"]
     return Sinusoid(
         wavelength_angstrom=wavelength,
-        voxel_size_angstrom=(dz, dy, dx),
+        voxel_size_angstrom=_spacing(parameters),
         kappa=parameters["kappa"],
     )
 

@@ -19,6 +19,7 @@ from distres.errors import UsageError
 from distres.io.grid import Grid
 from distres.methods.fsc_memory import require_whole
 from distres.methods.nearby import focus_on, tiles_near
+from distres.methods.options import require_thresholds
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.spheres_tiles import (
     FLAGS,
@@ -81,8 +82,7 @@ class SphereParameters:
         for name in ("sampling_angstrom", "randomise_angstrom", "coarsest_angstrom"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
-        if not 0 < self.threshold < 1:
-            raise UsageError(f"a threshold lies between 0 and 1, not at {self.threshold}")
+        require_thresholds(self.threshold)
         if not 1 <= self.draws <= MOST_DRAWS:
             raise UsageError(f"{self.draws} draws of phases do not work; use 1 to {MOST_DRAWS}")
 
