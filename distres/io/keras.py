@@ -50,11 +50,11 @@ def _sorted(path: str, found: dict[str, npt.NDArray[np.float32]]) -> OriginalWei
     kernels = [values for values in found.values() if values.ndim == 5]
     matrices = sorted((v for v in found.values() if v.ndim == 2), key=lambda v: v.shape[1])
     vectors = {v.shape[0]: v for v in found.values() if v.ndim == 1}
-    if len(kernels) != 1 or len(matrices) != 2 or len(found) != 6:
+    if len(kernels) != 1 or len(matrices) != 2 or len(vectors) != 3 or len(found) != 6:
         shapes = ", ".join(str(values.shape) for values in found.values()) or "none"
         raise InputError(
             f"{path} holds arrays of shapes {shapes}; the original DeepRes has one convolution and "
-            "two dense layers, each with its bias"
+            "two dense layers, each with its bias of its own length"
         )
     kernel, (last, dense) = kernels[0], matrices
     sizes = kernel.shape[-1], dense.shape[1], last.shape[1]

@@ -138,12 +138,10 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / _INDEX
     key = {"recipe": asdict(recipe), "voxel_size_angstrom": voxel_size_angstrom}
-    text = json.dumps(key, sort_keys=True)
     if index.exists():
         stored = json.loads(index.read_text())
-        if json.dumps(stored["key"], sort_keys=True) != json.dumps(
-            json.loads(text), sort_keys=True
-        ):
+        # Through JSON, whose tuples are lists.
+        if stored["key"] != json.loads(json.dumps(key)):
             raise InputError(
                 f"{folder} holds densities of another recipe; give another output folder"
             )

@@ -69,14 +69,30 @@ class Place:
     def of(cls, box: tuple[slice, ...], spacing: list[float], target: float, every: int) -> "Place":
         """Find what the voxels of a box need."""
         voxels = tuple(range(s.start, s.stop) for s in box)
-        nodes, grid, spans = [], [], []
-        for places, step in zip(voxels, spacing, strict=True):
-            span = node_span(places, step, target * every)
-            wide = range(span.start * every - HALO_VOX, (span.stop - 1) * every + HALO_VOX + 1)
-            nodes.append(span)
-            grid.append(wide)
-            spans.append(source_span(wide, step, target))
-        return cls(voxels=voxels, nodes=tuple(nodes), grid=tuple(grid), spans=tuple(spans))
+        nodes = tuple(
+            node_span(places, step, target * every)
+            for places, step in zip(voxels, spacing, strict=True)
+        )
+        return cls.around(nodes, spacing, target, every, voxels=voxels)
+
+    @classmethod
+    def around(
+        cls,
+        nodes: tuple[range, ...],
+        spacing: list[float],
+        target: float,
+        every: int,
+        *,
+        voxels: tuple[range, ...] = (),
+    ) -> "Place":
+        """Find what the windows of some nodes need."""
+        grid = tuple(
+            range(n.start * every - HALO_VOX, (n.stop - 1) * every + HALO_VOX + 1) for n in nodes
+        )
+        spans = tuple(
+            source_span(wide, step, target) for wide, step in zip(grid, spacing, strict=True)
+        )
+        return cls(voxels=voxels, nodes=nodes, grid=grid, spans=spans)
 
 
 def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:

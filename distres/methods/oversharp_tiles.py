@@ -11,8 +11,6 @@ from scipy.fft import next_fast_len
 
 from distres.engine.jobs import TileInputs, TileResult
 from distres.engine.tiles import Tile
-from distres.kernels.deepres import HALO_VOX
-from distres.kernels.rescale import source_span
 from distres.kernels.sharpen import Edge, Sharpener
 from distres.methods.deblur_tiles import core_power
 from distres.methods.deepres_tiles import INSIDE, Place, predict, to_model_grid, within_ends
@@ -46,9 +44,9 @@ def scan_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     counts = np.zeros((1 + len(scan), bins), np.int64)
     halves = np.asarray(inputs.core("locres"), np.float32).reshape(inputs.tile.core_shape)
     known = (inputs.core("mask") >= INSIDE) & np.isfinite(halves)
-    nodes, place = _nodes(inputs.tile, parameters)
-    if known.any() and all(len(n) for n in nodes):
-        nearest = _nearest(inputs.tile, nodes, parameters)
+    place = _place(inputs.tile, parameters)
+    if known.any() and all(len(nodes) for nodes in place.nodes):
+        nearest = _nearest(inputs.tile, place.nodes, parameters)
         chosen = known[nearest]
         if chosen.any():
             found = [halves[nearest][chosen], *_scan(inputs, place, chosen, parameters)]
@@ -57,20 +55,15 @@ def scan_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     return TileResult(row={"halves": counts[0], "counts": counts[1:]})
 
 
-def _nodes(tile: Tile, parameters: Parameters) -> tuple[tuple[range, ...], Place]:
+def _place(tile: Tile, parameters: Parameters) -> Place:
     """Return the nodes whose nearest voxel lies in the core, and what they need."""
-    target, every = parameters["model"]["voxel_size_angstrom"], parameters["every"]
-    nodes, grid, spans = [], [], []
-    for core, step in zip(tile.core, parameters["spacing_angstrom"], strict=True):
+    spacing, target = parameters["spacing_angstrom"], parameters["model"]["voxel_size_angstrom"]
+    every, nodes = parameters["every"], []
+    for core, step in zip(tile.core, spacing, strict=True):
         ratio = step / (target * every)
         first = max(ceil((core.start - 0.5) * ratio - 1e-9), 0)
-        last = ceil((core.stop - 0.5) * ratio - 1e-9)
-        wide = range(first * every - HALO_VOX, (last - 1) * every + HALO_VOX + 1)
-        nodes.append(range(first, last))
-        grid.append(wide)
-        spans.append(source_span(wide, step, target))
-    place = Place(voxels=(), nodes=tuple(nodes), grid=tuple(grid), spans=tuple(spans))
-    return place.nodes, place
+        nodes.append(range(first, ceil((core.stop - 0.5) * ratio - 1e-9)))
+    return Place.around(tuple(nodes), spacing, target, every)
 
 
 def _nearest(

@@ -118,3 +118,12 @@ def test_other_networks_and_files_are_refused_in_words(tmp_path):
         file["a"] = np.zeros((3, 3))
     with pytest.raises(InputError, match=r"shapes \(3, 3\)"):
         read_original_weights(tmp_path / "odd.h5")
+
+
+def test_biases_of_one_length_are_refused_rather_than_confused(tmp_path):
+    # Arrays are told apart by their shapes: two filters and two units have alike biases.
+    weights = random_weights()
+    weights |= {name: weights[name][..., :2] for name in ("dense_kernel", "dense_bias")}
+    weights["last_kernel"] = weights["last_kernel"][:2]
+    with pytest.raises(InputError, match="each with its bias of its own length"):
+        read_original_weights(write(tmp_path / "m.h5", weights))
