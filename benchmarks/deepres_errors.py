@@ -1,0 +1,148 @@
+"""How well a DeepRes network reads the resolution of structures it has never seen.
+
+Usage: python benchmarks/deepres_errors.py STRUCTURES [--model A|B] [--resolutions A A ...]
+
+The structures held out by the recipe, one piece of each, low-passed at resolutions over the whole
+range, with white noise: errors per resolution, noise and class, and coverage of the stated
+uncertainty. See `deepres_unseen` for what counts.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from common import table
+from deepres_unseen import crop_of, held_out, make_parser, network_of, parse, read
+from matplotlib.figure import Figure
+
+from distres.kernels.deepres_labels import Transfer
+from distres.kernels.deepres_synthesis import filtered_map
+
+RESOLUTIONS = {
+    "A": (2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
+    "B": (1.5, 1.75, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6),
+}
+NOISES = (0.08, 0.2)
+CLASSES = ("protein", "nucleic acid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Errors of one resolution, noise and class."""
+
+    resolution: float
+    noise: float
+    kind: str
+    structures: int
+    median: float
+    sd: float
+    within_structure_sd: float
+    coverage_1: float
+    coverage_2: float
+
+
+def errors(options: argparse.Namespace) -> None:
+    network = network_of(options)
+    voxel = network.config.voxel_size_angstrom
+    pieces = list(held_out(options))
+    rows = []
+    for resolution in options.resolutions or RESOLUTIONS[options.model]:
+        # The same crops and noise whichever resolutions are asked for.
+        rng = np.random.default_rng(0)
+        found: dict[tuple[float, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+        for _, nucleic, piece in pieces:
+            transfer = Transfer(resolution_angstrom=resolution)
+            one = filtered_map(piece, transfer, resolution, voxel_size_angstrom=voxel, crop_vox=17)
+            density, counts = crop_of(one, rng)
+            white = rng.standard_normal(density.shape, np.float32)
+            for noise in NOISES:
+                answer, sigma = read(network, density + np.float32(noise) * white)
+                key = (noise, CLASSES[nucleic])
+                found.setdefault(key, []).append((answer[counts], sigma[counts]))
+        rows += [
+            summary(resolution, noise, kind, [*parts])
+            for noise in NOISES
+            for kind, parts in (
+                *((k, found.get((noise, k), [])) for k in CLASSES),
+                ("all", [p for k in CLASSES for p in found.get((noise, k), [])]),
+            )
+            if parts
+        ]
+    name = f"errors_{options.model}"
+    (options.folder / f"{name}.json").write_text(
+        json.dumps([asdict(row) for row in rows], indent=1)
+    )
+    head = [
+        "A",
+        "noise",
+        "class",
+        "structures",
+        "median",
+        "SD",
+        "SD within",
+        "within 1 u",
+        "within 2 u",
+    ]
+    print(table([cells(row) for row in rows], head))
+    print(f"{network.config.operations_per_voxel} multiply-adds a voxel")
+    draw_errors(rows, options.folder / f"{name}.png")
+
+
+def summary(
+    resolution: float, noise: float, kind: str, parts: list[tuple[np.ndarray, np.ndarray]]
+) -> Row:
+    """Every structure counts the same, however many voxels its crop has."""
+    answer = np.concatenate([np.quantile(a, np.linspace(0, 1, 1001)) for a, _ in parts])
+    distance = [np.abs(a - resolution) / sigma for a, sigma in parts]
+    return Row(
+        resolution=resolution,
+        noise=noise,
+        kind=kind,
+        structures=len(parts),
+        median=float(np.median(answer)),
+        sd=float(answer.std()),
+        within_structure_sd=float(np.sqrt(np.mean([a.var() for a, _ in parts]))),
+        coverage_1=float(np.mean([np.mean(d <= 1) for d in distance])),
+        coverage_2=float(np.mean([np.mean(d <= 2) for d in distance])),
+    )
+
+
+def cells(row: Row) -> list[str]:
+    return [
+        f"{row.resolution:g}",
+        f"{row.noise:g}",
+        row.kind,
+        str(row.structures),
+        f"{row.median:.2f}",
+        f"{row.sd:.2f}",
+        f"{row.within_structure_sd:.2f}",
+        f"{100 * row.coverage_1:.0f} %",
+        f"{100 * row.coverage_2:.0f} %",
+    ]
+
+
+def draw_errors(rows: list[Row], path: Path) -> None:
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, noise in zip(panels, NOISES, strict=True):
+        for kind, colour in zip(CLASSES, ("#0072b2", "#d55e00"), strict=True):
+            mine = [row for row in rows if row.noise == noise and row.kind == kind]
+            true = np.array([row.resolution for row in mine])
+            error = np.array([row.median for row in mine]) - true
+            sd = np.array([row.sd for row in mine])
+            axes.plot(true, error, "o-", ms=3, color=colour, label=kind)
+            axes.fill_between(true, error - sd, error + sd, color=colour, alpha=0.15, lw=0)
+        axes.axhline(0, color="#555555", lw=0.8)
+        axes.grid(alpha=0.3)
+        axes.set(xlabel="resolution of the map (Å)", title=f"noise SD {noise:g}")
+    panels[0].set_ylabel("answer − resolution (Å)")
+    panels[0].legend(frameon=False, title="median ± SD")
+    figure.savefig(path, dpi=160)
+
+
+if __name__ == "__main__":
+    parser = make_parser(__doc__)
+    parser.add_argument("--resolutions", type=float, nargs="+")
+    errors(parse(parser))
