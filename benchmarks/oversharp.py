@@ -36,16 +36,21 @@ def phantom(structure, folder, blur, noise):
     return {role: place / f"p_{role}.mrc" for role in ("half1", "half2", "mask")}
 
 
-def mean_of(files):
-    with mrcfile.open(files["half1"]) as first:
-        values = (first.data + mrcfile.read(files["half2"])) / 2
-        voxel, origin = first.voxel_size.copy(), first.header.origin.copy()
-    path = files["half1"].with_name("p_mean.mrc")
+def write_like(template, name, values):
+    """Write a map beside another, with its voxel size and origin; return where."""
+    with mrcfile.open(template, header_only=True) as like:
+        voxel, origin = like.voxel_size.copy(), like.header.origin.copy()
+    path = template.with_name(name)
     with mrcfile.new(path, overwrite=True) as file:
         file.set_data(values.astype(np.float32))
         file.voxel_size = voxel
         file.header.origin = origin
     return path
+
+
+def mean_of(files):
+    mean = (mrcfile.read(files["half1"]) + mrcfile.read(files["half2"])) / 2
+    return write_like(files["half1"], "p_mean.mrc", mean)
 
 
 def best_correlation(path, truth, mask, end_angstrom):
@@ -54,9 +59,11 @@ def best_correlation(path, truth, mask, end_angstrom):
     wanted = mrcfile.read(truth)[inside].astype(float)
     values = torch.from_numpy(mrcfile.read(path).copy())
     sharpener = Sharpener(values, (1.0,) * 3, Edge.ending_at(end_angstrom))
-    scan = np.arange(0, -251, -5)
-    found = [np.corrcoef(sharpener.sharpened(float(b)).numpy()[inside], wanted)[0, 1] for b in scan]
-    return float(scan[int(np.argmax(found))]), max(found)
+    tried = np.arange(0, -251, -5)
+    found = [
+        np.corrcoef(sharpener.sharpened(float(b)).numpy()[inside], wanted)[0, 1] for b in tried
+    ]
+    return float(tried[int(np.argmax(found))]), max(found)
 
 
 def scan(chosen, path, files, low_pass, snr):
