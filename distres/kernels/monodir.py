@@ -22,7 +22,7 @@ from distres.kernels.cones import Cone, ConeSpectrum, band_table
 from distres.kernels.interpolate import apply_matrices
 from distres.kernels.monogenic import Band, RieszBlock, riesz_block
 from distres.kernels.monores import LOOK_EVERY, LevelTests
-from distres.kernels.sweep import SweepState
+from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
 
 # Box edges in units of the smallest: what the modulus adds beyond lies outside of the Gaussian.
 OVERSAMPLING = 1.25
@@ -170,7 +170,7 @@ def decide_directions(
     for direction, cone in enumerate(cones):
         own = SweepState(last=state.last[direction], fails=state.fails[direction])
         if not np.isfinite(thresholds[direction]).any() or not bool(own.alive.any()):
-            own.fails.fill_(2)
+            own.fails.fill_(FAILURES_TO_DIE)
             continue
         cut = ConeSpectrum.of(riesz, cone, *bands.range)
         for place, index in enumerate(tests.indices):

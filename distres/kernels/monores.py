@@ -22,6 +22,7 @@ import torch
 
 from distres.errors import UsageError
 from distres.kernels.centred import Float3, Shape3
+from distres.kernels.masks import bounds
 from distres.kernels.monogenic import (
     Band,
     RieszBlock,
@@ -127,10 +128,11 @@ def halo_vox(tests: LevelTests, voxel_angstrom: Float3) -> int:
 
     That happens on the coarsest level that exists, below `HALO_VOX / 2` voxels a wave otherwise.
     """
-    if not tests.frequencies:
-        return 0
-    longest = 1 / (tests.frequencies[0] * max(voxel_angstrom))
-    return max(HALO_VOX, 2 * ceil(longest))
+    return _halo(tests.frequencies[0], voxel_angstrom) if tests.frequencies else 0
+
+
+def _halo(frequency: float, voxel_angstrom: Float3) -> int:
+    return max(HALO_VOX, 2 * ceil(1 / (frequency * max(voxel_angstrom))))
 
 
 def decide(
@@ -167,8 +169,7 @@ def decide(
             region = living_box(state)
             if region is None:
                 return
-            halo = max(HALO_VOX, 2 * ceil(1 / (frequency * max(voxel_angstrom))))
-            wanted = _grown(region, core, read, halo)
+            wanted = _grown(region, core, read, _halo(frequency, voxel_angstrom))
             if _voxels(wanted) < WORTH_CUTTING * _voxels(read):
                 read, riesz = wanted, riesz_block(_cut(signal, wanted), voxel_angstrom, wedge)
         place = tuple(
@@ -183,16 +184,8 @@ def decide(
 
 def living_box(state: SweepState) -> Core | None:
     """Return the smallest box that holds all voxels still in the sweep; None when there is none."""
-    alive = state.alive
-    rows = alive.any(dim=2)
-    lines = (rows.any(dim=1), rows.any(dim=0), alive.any(dim=0).any(dim=0))
-    found = []
-    for line in lines:
-        places = torch.nonzero(line)
-        if len(places) == 0:
-            return None
-        found.append(slice(int(places[0]), int(places[-1]) + 1))
-    return found[0], found[1], found[2]
+    alive = state.alive.cpu().numpy()
+    return bounds(alive) if alive.any() else None
 
 
 def _grown(region: Core, core: Core, read: Core, halo: int) -> Core:

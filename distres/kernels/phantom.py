@@ -31,6 +31,7 @@ from distres.kernels.blob import (
     is_core,
     quadrants_of,
 )
+from distres.kernels.masks import bounds
 from distres.kernels.noise import (
     Noise,
     Region,
@@ -265,13 +266,11 @@ def _signal(spec: BlobSpec, region: Region) -> FloatArray:
 
 def _bounding_box(block: FloatArray, radius: int) -> Region | None:
     """Return the part of a haloed block that atoms can reach, halo included; None without atoms."""
-    box = []
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        taken = np.flatnonzero(block.any(axis=others))
-        if taken.size == 0:
-            return None
-        # An atom at i reaches i - radius to i + radius, whose blur needs as much again.
-        lo, hi = int(taken[0]) - 2 * radius, int(taken[-1]) + 2 * radius + 1
-        box.append(slice(max(lo, 0), min(hi, block.shape[axis])))
-    return box[0], box[1], box[2]
+    if not block.any():
+        return None
+    # An atom at i reaches i - radius to i + radius, whose blur needs as much again.
+    z, y, x = (
+        slice(max(s.start - 2 * radius, 0), min(s.stop + 2 * radius, n))
+        for s, n in zip(bounds(block != 0), block.shape, strict=True)
+    )
+    return z, y, x

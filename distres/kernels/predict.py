@@ -19,6 +19,7 @@ import torch
 
 from distres.errors import UsageError
 from distres.kernels.deepres import HALO_VOX, WINDOW_VOX, DeepResConfig, window_norm
+from distres.kernels.masks import bounds
 
 logger = logging.getLogger(__name__)
 
@@ -256,12 +257,8 @@ def pieces(known: Bool, edge: int) -> Iterator[tuple[slice, slice, slice]]:
         part = known[tuple(slice(f, f + edge) for f in first)]
         if not part.any():
             continue
-        box = []
-        for axis in range(3):
-            other = tuple(a for a in range(3) if a != axis)
-            line = np.flatnonzero(part.any(axis=other)) + first[axis]
-            box.append(slice(int(line[0]), int(line[-1]) + 1))
-        yield box[0], box[1], box[2]
+        z, y, x = (slice(f + s.start, f + s.stop) for f, s in zip(first, bounds(part), strict=True))
+        yield z, y, x
 
 
 def _halves(piece: tuple[slice, slice, slice]) -> list[tuple[slice, slice, slice]]:

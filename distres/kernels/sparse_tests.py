@@ -47,14 +47,21 @@ def uneven_places(
     strengths
         What was measured there, an amplitude.
     """
-    gaps = set(range(len(places) - 1)) if len(places) < 3 or min(strengths) <= 0 else set()
-    for k in range(1, len(places) - 1 if not gaps else 0):
-        x = [log(frequencies[places[i]]) for i in (k - 1, k, k + 1)]
-        y = [log(strengths[i]) for i in (k - 1, k, k + 1)]
-        straight = y[0] + (y[2] - y[0]) * (x[1] - x[0]) / (x[2] - x[0])
-        if abs(y[1] - straight) > UNEVEN:
-            gaps |= {k - 1, k}
+    gaps = set(range(len(places) - 1))
+    if len(places) >= 3 and min(strengths) > 0:
+        x = [log(frequencies[place]) for place in places]
+        gaps = _uneven_gaps(x, [log(strength) for strength in strengths])
     return tuple(i for gap in sorted(gaps) for i in range(places[gap] + 1, places[gap + 1]))
+
+
+def _uneven_gaps(x: Sequence[float], y: Sequence[float]) -> set[int]:
+    """Return the gaps on both sides of points that lie off the line through their neighbours."""
+    gaps: set[int] = set()
+    for k in range(1, len(x) - 1):
+        straight = y[k - 1] + (y[k + 1] - y[k - 1]) * (x[k] - x[k - 1]) / (x[k + 1] - x[k - 1])
+        if abs(y[k] - straight) > UNEVEN:
+            gaps |= {k - 1, k}
+    return gaps
 
 
 def fill_between(

@@ -15,6 +15,7 @@ from math import pi, sqrt
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from distres.errors import UsageError
 
@@ -59,29 +60,26 @@ def generators(setting: str) -> Float:
     """Return rotations that make the group of a setting, (n, 3, 3), for vectors (z, y, x)."""
     cyclic = _CYCLIC.fullmatch(setting)
     if cyclic:
-        turn = rotation((0, 0, 1), int(cyclic[2]))
-        made = [turn, rotation((1, 0, 0), 2)] if cyclic[1] == "D" else [turn]
+        turn = _rotation((0, 0, 1), int(cyclic[2]))
+        made = [turn, _rotation((1, 0, 0), 2)] if cyclic[1] == "D" else [turn]
     elif setting == "T2":
         # The angle between a 3-fold and a 2-fold axis of a tetrahedron has the cosine 1 / sqrt 3.
-        made = [rotation((0, 0, 1), 3), rotation((0, sqrt(2), 1), 2)]
+        made = [_rotation((0, 0, 1), 3), _rotation((0, sqrt(2), 1), 2)]
     else:
         made = {
-            "T1": [rotation((0, 0, 1), 2), rotation((1, 1, 1), 3)],
-            "O": [rotation((0, 0, 1), 4), rotation((1, 1, 1), 3)],
-            "I1": [rotation((0, 0, 1), 2), rotation((1, 1, 1), 3), rotation((0, 1, GOLDEN), 5)],
-            "I2": [rotation((0, 0, 1), 2), rotation((1, 1, 1), 3), rotation((1, 0, GOLDEN), 5)],
+            "T1": [_rotation((0, 0, 1), 2), _rotation((1, 1, 1), 3)],
+            "O": [_rotation((0, 0, 1), 4), _rotation((1, 1, 1), 3)],
+            "I1": [_rotation((0, 0, 1), 2), _rotation((1, 1, 1), 3), _rotation((0, 1, GOLDEN), 5)],
+            "I2": [_rotation((0, 0, 1), 2), _rotation((1, 1, 1), 3), _rotation((1, 0, GOLDEN), 5)],
         }[setting]
     # Reversing both axes of a matrix turns (x, y, z) into (z, y, x).
     return np.stack([matrix[::-1, ::-1] for matrix in made])
 
 
-def rotation(axis: tuple[float, float, float], fold: int) -> Float:
+def _rotation(axis: tuple[float, float, float], fold: int) -> Float:
     """Return the turn by ``360 / fold`` degrees about an axis, for vectors (x, y, z)."""
-    x, y, z = np.array(axis) / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = 2 * pi / fold
-    found: Float = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return found
+    turn = Rotation.from_rotvec(np.array(axis) * (2 * pi / fold / np.linalg.norm(axis)))
+    return np.asarray(turn.as_matrix(), np.float64)
 
 
 @lru_cache(maxsize=8)

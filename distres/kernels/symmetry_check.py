@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
-from distres.kernels.shells import Shells, shell_sums
+from distres.kernels.shells import Shells, fsc_of_sums, shell_sums
 
 Float32 = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float64]
@@ -85,7 +85,8 @@ def agreement(
     weights = shells.coefficients()[: shells.count].astype(np.float64)
     own = balls.transform(mean)
     if half2 is not None:
-        shared = _correlation(balls.transform(half1), balls.transform(half2), shells)
+        sums = shell_sums(balls.transform(half1), balls.transform(half2), shells)
+        shared = fsc_of_sums(sums)
         used &= shared > LEAST_SHARED
         shared = np.where(used, 2 * shared / (1 + np.abs(shared)), 1)
     else:
@@ -98,21 +99,13 @@ def agreement(
     found = []
     for turn in turns:
         other = balls.turned(smooth, turn, voxel_size_angstrom, centre_vox)
-        curve = _correlation(own, other, shells)
+        curve = fsc_of_sums(shell_sums(own, other, shells))
         found.append(float((weights * curve * shared).sum() / (weights * shared**2).sum()))
     finest = 1 / shells.frequency_per_angstrom[used].max()
     return Agreement(
         per_turn=tuple(round(float(np.clip(v, 0, 1)), 4) for v in found),
         finest_angstrom=float(finest),
     )
-
-
-def _correlation(
-    first: npt.NDArray[np.complex64], second: npt.NDArray[np.complex64], shells: Shells
-) -> Float:
-    cross, one, two = shell_sums(first, second, shells)[:, : shells.count]
-    curve: Float = cross / np.sqrt(np.maximum(one * two, np.finfo(np.float64).tiny))
-    return curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from distres.engine.jobs import Array, Source, TileInputs, TileResult
 from distres.kernels.deepres import HALO_VOX
 from distres.kernels.interpolate import apply_matrices, interpolate_known, linear_matrix
+from distres.kernels.masks import bounds
 from distres.kernels.predict import choose_precision, predict_nodes
 from distres.kernels.rescale import node_span, rescaling_matrix, source_span
 from distres.methods.deepres_model import load_network
@@ -145,12 +146,6 @@ def _block(sources: Mapping[str, Source], place: Place, parameters: Parameters) 
         mask = read_reflected(sources["mask"], place.spans) >= INSIDE
         block *= ndimage.binary_dilation(mask, np.ones((3, 3, 3), bool))
     return block
-
-
-def bounds(chosen: Bool) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds all true voxels; there must be some."""
-    z, y, x = ndimage.find_objects(chosen.view(np.uint8), max_label=1)[0]
-    return z, y, x
 
 
 def to_model_grid(block: torch.Tensor, place: Place, parameters: Parameters) -> torch.Tensor:

@@ -19,6 +19,7 @@ from distres.kernels.centred import Shape3
 from distres.kernels.directional_maps import reduce_directions, to_voxels
 from distres.kernels.directions import half_sphere
 from distres.kernels.interpolate import needed_nodes
+from distres.kernels.masks import bounds
 from distres.kernels.monodir import NEVER_PASSED, Cones, decide_directions
 from distres.kernels.monodir_noise import directional_noise
 from distres.kernels.monores import LevelTests
@@ -29,7 +30,6 @@ from distres.methods.monores_blocks import (
     Mask,
     Parameters,
     around,
-    bounds,
     near_faces,
     noise_region,
     occupied_voxels,

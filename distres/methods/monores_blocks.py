@@ -122,15 +122,6 @@ def noise_region(inputs: TileInputs, parameters: Parameters, level: int) -> Mask
     return np.asarray(~occupied & (squared < parameters["radius_angstrom"] ** 2))
 
 
-def bounds(region: Mask) -> Region:
-    """Return the smallest box that holds a region."""
-    found = []
-    for axis in range(3):
-        places = np.flatnonzero(region.any(axis=tuple(a for a in range(3) if a != axis)))
-        found.append(slice(int(places[0]), int(places[-1]) + 1))
-    return found[0], found[1], found[2]
-
-
 def around(
     box: Sequence[slice], core: Region, read: Region, halo_vox: int = NOISE_HALO_VOX
 ) -> tuple[Region, Region]:

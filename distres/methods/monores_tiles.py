@@ -8,6 +8,7 @@ import torch
 
 from distres.engine.jobs import Array, TileInputs, TileResult
 from distres.engine.tiles import Region
+from distres.kernels.masks import bounds
 from distres.kernels.monores import LevelTests, decide, refine_state
 from distres.kernels.monores_noise import noise_cells, noise_counts
 from distres.kernels.monores_published import published_monores
@@ -21,7 +22,6 @@ from distres.methods.monores_blocks import (
     Parameters,
     around,
     block_values,
-    bounds,
     near_faces,
     noise_region,
     occupied_voxels,

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from distres.engine.jobs import Source, ZarrSource
 from distres.engine.planner import Focus
 from distres.engine.tiles import TilePlan
+from distres.kernels.masks import bounds
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
 
@@ -54,15 +55,16 @@ def focus_on(occupancy: Source | None, *, factor: int = 1, margin_vox: int = 0) 
         return None
     totals = _totals(occupancy)
     cells = np.diff(np.diff(np.diff(totals, axis=0), axis=1), axis=2) > 0
-    parts = []
-    for axis in range(3):
-        line = np.flatnonzero(cells.any(axis=tuple(a for a in range(3) if a != axis)))
-        first, last = (int(line[0]), int(line[-1])) if line.size else (0, 0)
-        start = first * OCCUPANCY_DIVISOR // factor - margin_vox
-        stop = -(-(last + 1) * OCCUPANCY_DIVISOR // factor) + margin_vox
-        parts.append(slice(start, stop))
+    box = bounds(cells) if cells.any() else (slice(0, 1),) * 3
+    z, y, x = (
+        slice(
+            part.start * OCCUPANCY_DIVISOR // factor - margin_vox,
+            -(-part.stop * OCCUPANCY_DIVISOR // factor) + margin_vox,
+        )
+        for part in box
+    )
     return Focus(
-        window=(parts[0], parts[1], parts[2]),
+        window=(z, y, x),
         count=lambda plan: int(_near(totals, plan, factor, margin_vox).sum()),
     )
 

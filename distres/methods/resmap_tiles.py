@@ -10,6 +10,7 @@ import torch
 from distres.engine.jobs import TileInputs, TileResult
 from distres.engine.tiles import Tile
 from distres.kernels.discovery import TailBins, count_places
+from distres.kernels.masks import bounds
 from distres.kernels.steerable import Sinusoid, fit_gain, noise_variances, window_gains
 from distres.kernels.whitening import SPECTRUM_BINS, NoiseFit, radial_power, whiten
 from distres.methods.localfsc_tiles import pick_device
@@ -189,7 +190,7 @@ def statistic_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     left = _inside(inputs, parameters) & ~_called(inputs, parameters["decided"])
     places = np.zeros(tile.core_shape, np.uint16)
     if left.any():
-        box = _bounds(left)
+        box = bounds(left)
         s = sinusoid_of(parameters, parameters["wavelengths"][scale])
         block = np.pad(inputs.block("mean"), tile.missing, mode="reflect")
         # The padded block begins one radius before the core.
@@ -203,16 +204,6 @@ def statistic_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         places[box] = np.where(left[box], found, 0)
     row = {"counts": count_places(places[left]), "tested": np.int64(left.sum())}
     return TileResult(arrays={places_path(scale): places}, row=row)
-
-
-def _bounds(chosen: Bool) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds all true voxels."""
-    parts = []
-    for axis in range(3):
-        other = tuple(a for a in range(3) if a != axis)
-        line = np.flatnonzero(chosen.any(axis=other))
-        parts.append(slice(int(line[0]), int(line[-1]) + 1))
-    return parts[0], parts[1], parts[2]
 
 
 def _called(inputs: TileInputs, decided: Sequence[int | None]) -> Bool:
