@@ -1,19 +1,23 @@
 """Fourier transforms of real blocks, and the frequencies they hold, on CPU and CUDA alike."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import scipy.fft
 import torch
 
 _SPATIAL = (-3, -2, -1)
+# Up to here torch is 1.2 to 1.7 times faster back to real values on the CPU; beyond, the two are
+# level and scipy needs no copy of the spectrum.
+_TORCH_VOXELS = 200**3
 
 
 def rfftn(block: torch.Tensor) -> torch.Tensor:
     """Transform the last three axes of a real block.
 
     Forward and complex transforms are torch's (MKL on Intel): 1.3 to 2.7 times faster than scipy's
-    there. Backward to real values the two are level, and scipy's needs less memory.
+    there.
 
     Parameters
     ----------
@@ -44,9 +48,9 @@ def irfftn(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     torch.Tensor
         (..., z, y, x) real, divided by the number of voxels.
     """
-    if spectrum.device.type != "cpu":
-        on_device: torch.Tensor = torch.fft.irfftn(spectrum, s=tuple(shape), dim=_SPATIAL)
-        return on_device
+    if spectrum.device.type != "cpu" or prod(shape) <= _TORCH_VOXELS:
+        found: torch.Tensor = torch.fft.irfftn(spectrum, s=tuple(shape), dim=_SPATIAL)
+        return found
     inverse = scipy.fft.irfftn(spectrum.numpy(), s=tuple(shape), axes=_SPATIAL, overwrite_x=True)
     return torch.from_numpy(inverse)
 
