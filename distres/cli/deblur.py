@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distres.cli import options as shared
+from distres.cli.show import show_estimate
 
 if TYPE_CHECKING:
     from distres.methods.deblur_result import DeblurRun
@@ -124,6 +125,7 @@ def deblur(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw Guinier and convergence plots and the viewer script.")
     ] = True,
@@ -162,6 +164,16 @@ def deblur(
         device=device,
     )
     options = shared.run_options(context)
+    if dry_run:
+        if locres is None:
+            raise UsageError(
+                "a dry run needs a resolution map: give --locres, or dry-run the method that makes "
+                "it"
+            )
+        from distres.methods import deblur_trial
+
+        show_estimate(deblur_trial.dry_run(first, locres, chosen, options), as_json=as_json)
+        return
     if locres is not None:
         done = deblur_run.deblur_map(first, locres, chosen, options, structure=structure)
     else:

@@ -2,15 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
 if TYPE_CHECKING:
     from distres.methods.products import MethodRun
-    from distres.methods.trial import ChainEstimate
 
 _KINDS = {".cxc": "ChimeraX script", ".py": "napari script", ".html": "report", ".csv": "table"}
+
+
+class Estimate(Protocol):
+    """What a dry run found; its text is for people."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        ...
 
 
 def show_run(done: "MethodRun", *, pictures: bool, as_json: bool) -> None:
@@ -28,7 +35,7 @@ def show_run(done: "MethodRun", *, pictures: bool, as_json: bool) -> None:
         typer.echo(f"  {_KINDS.get(path.suffix, 'picture')}: {path.name}")
 
 
-def show_estimate(estimate: "ChainEstimate", *, as_json: bool) -> None:
+def show_estimate(estimate: Estimate, *, as_json: bool) -> None:
     """Print what a dry run found."""
     typer.echo(json.dumps(estimate.as_json(), indent=2) if as_json else str(estimate))
 

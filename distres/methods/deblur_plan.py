@@ -142,6 +142,11 @@ class ResolutionField:
         return self.signal_variance / self.noise_variance if self.noise_variance > 0 else inf
 
 
+def coarsest_angstrom_of(parameters: DeblurParameters, grid: Grid) -> float | None:
+    """Return what coarser resolutions are taken as; None where they are kept."""
+    return COARSEST_VOX * max(grid.voxel_size_angstrom) if parameters.model == "blur" else None
+
+
 def choose_bands(grid: Grid, field: ResolutionField, parameters: DeblurParameters) -> Bands:
     """Return the filter bank for a grid and the resolutions that occur."""
     voxel = max(grid.voxel_size_angstrom)

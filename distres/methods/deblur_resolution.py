@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -37,6 +38,39 @@ _SHARP = 0.05
 _NEGATIVE = 0.2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the numbers of a resolution map become angstrom.
+
+    Attributes
+    ----------
+    convention
+        What its numbers mean.
+    step
+        Which of a leading axis.
+    voxel_angstrom
+        Voxel edge, for numbers in 1/pixel.
+    finest_angstrom, coarsest_angstrom
+        Resolutions beyond are taken as this; None keeps them.
+    """
+
+    convention: Convention
+    step: int
+    voxel_angstrom: float
+    finest_angstrom: float
+    coarsest_angstrom: float | None
+
+    def in_angstrom(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return ([steps,] z, y, x) numbers as (z, y, x) angstrom, NaN for no resolution."""
+        chosen = raw if raw.ndim == 3 else raw[self.step]
+        known = resolution_angstrom(chosen, self.convention, self.voxel_angstrom)
+        # NaN stays NaN.
+        np.maximum(known, np.float32(self.finest_angstrom), out=known)
+        if self.coarsest_angstrom is not None:
+            np.minimum(known, np.float32(self.coarsest_angstrom), out=known)
+        return known
+
+
 def bring_resolution(
     session: Session,
     inputs_locres: Volume | RunResolution,
@@ -68,48 +102,94 @@ def bring_resolution(
         The resolution map holds no resolution, or none inside the mask.
     """
     run, executor = session.run, session.executor
-    convention = Convention()
-    step = 0
     if isinstance(inputs_locres, RunResolution):
         source: Source = inputs_locres.source
-        step = inputs_locres.step
     else:
         # NaN is what some programs write for "none", as 0 is.
         source = ingest(inputs_locres, run, "locres", executor, replace_nonfinite=0.0)[0]
+    reading = understand(inputs_locres, source, grid, coarsest_angstrom)
+    job = resolution_job(session, source, reading, observed, mask, grid, extend=extend)
+    table = run_job(job, run=run, executor=executor)
+    return _field(table, output(run, RESOLUTION)), table
+
+
+def understand(
+    given: Volume | RunResolution, source: Source, grid: Grid, coarsest_angstrom: float | None
+) -> Reading:
+    """Learn what the numbers of a resolution map mean, from some sections if it is not ours.
+
+    Parameters
+    ----------
+    given
+        The resolution map.
+    source
+        Where it can be read in any order.
+    grid
+        Its grid.
+    coarsest_angstrom
+        Coarser resolutions are taken as this; None keeps them.
+
+    Raises
+    ------
+    InputError
+        It is a map of density.
+    """
+    convention, step = Convention(), 0
+    if isinstance(given, RunResolution):
+        step = given.step
+    else:
+        sampled = sample_sections(source)
         edge = max(n * s for n, s in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
-        sampled = _sample(source)
-        _refuse_density(inputs_locres.path, sampled)
+        _refuse_density(given.path, sampled)
         convention = recognise(sampled, min(grid.voxel_size_angstrom), edge)
-        _say(inputs_locres.path, convention)
+        _say(given.path, convention)
+    return Reading(
+        convention=convention,
+        step=step,
+        voxel_angstrom=min(grid.voxel_size_angstrom),
+        finest_angstrom=2 * max(grid.voxel_size_angstrom),
+        coarsest_angstrom=coarsest_angstrom,
+    )
+
+
+def resolution_job(
+    session: Session,
+    source: Source,
+    reading: Reading,
+    observed: Source,
+    mask: Source | None,
+    grid: Grid,
+    *,
+    extend: bool,
+) -> TileJob:
+    """Return the job that stores a resolution map in angstrom; see `bring_resolution`."""
     plan = plan_tiles(
         grid.shape,
         halo=(EXTEND_VOX,) * 3,
         bytes_per_voxel=_BYTES_PER_VOXEL,
-        memory_bytes=executor.memory_bytes,
-        workers=executor.workers,
+        memory_bytes=session.executor.memory_bytes,
+        workers=session.executor.workers,
         tile=session.options.tile_vox,
-        run=run,
+        run=session.run,
     )
-    job = TileJob(
+    return TileJob(
         name="deblur resolution",
         plan=plan,
         function=resolution_tile,
         inputs={"locres": source, "map": observed} | ({} if mask is None else {"mask": mask}),
         outputs={RESOLUTION: OutputSpec()},
         parameters={
-            "empty": list(convention.empty),
-            "per_pixel": convention.per_pixel,
-            "voxel_angstrom": min(grid.voxel_size_angstrom),
-            "finest_angstrom": 2 * max(grid.voxel_size_angstrom),
-            "coarsest_angstrom": coarsest_angstrom,
-            "step": step,
+            "empty": list(reading.convention.empty),
+            "per_pixel": reading.convention.per_pixel,
+            "voxel_angstrom": reading.voxel_angstrom,
+            "finest_angstrom": reading.finest_angstrom,
+            "coarsest_angstrom": reading.coarsest_angstrom,
+            "step": reading.step,
             "extend": extend,
             "edges_angstrom": BIN_EDGES_ANGSTROM.tolist(),
         },
         bytes_per_voxel=_BYTES_PER_VOXEL,
     )
-    table = run_job(job, run=run, executor=executor)
-    return _field(table, output(run, RESOLUTION)), table
 
 
 def resolution_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileResult:
@@ -124,17 +204,17 @@ def resolution_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileRe
         (values below are raised to it), ``coarsest_angstrom`` (likewise; None for none), ``step``
         of a leading axis, ``extend``, ``edges_angstrom`` of the histogram.
     """
-    convention = Convention(
-        empty=tuple(parameters["empty"]), per_pixel=bool(parameters["per_pixel"])
+    reading = Reading(
+        convention=Convention(
+            empty=tuple(parameters["empty"]), per_pixel=bool(parameters["per_pixel"])
+        ),
+        step=int(parameters["step"]),
+        voxel_angstrom=float(parameters["voxel_angstrom"]),
+        finest_angstrom=float(parameters["finest_angstrom"]),
+        coarsest_angstrom=parameters["coarsest_angstrom"],
     )
     tile = inputs.tile
-    raw = np.asarray(inputs.block("locres"), np.float32)
-    raw = raw if raw.ndim == 3 else raw[int(parameters["step"])]
-    known = resolution_angstrom(raw, convention, float(parameters["voxel_angstrom"]))
-    # NaN stays NaN.
-    np.maximum(known, np.float32(parameters["finest_angstrom"]), out=known)
-    if parameters["coarsest_angstrom"] is not None:
-        np.minimum(known, np.float32(parameters["coarsest_angstrom"]), out=known)
+    known = reading.in_angstrom(np.asarray(inputs.block("locres"), np.float32))
     extended = extend_nearest(known, reach_vox=EXTEND_VOX) if parameters["extend"] else known
     core = known[tile.crop]
     defined = np.isfinite(core)
@@ -152,8 +232,8 @@ def resolution_tile(inputs: TileInputs, parameters: Mapping[str, Any]) -> TileRe
     return TileResult(arrays={RESOLUTION: np.ascontiguousarray(extended[tile.crop])}, row=row)
 
 
-def _sample(source: Source) -> npt.NDArray[np.float32]:
-    """Read some sections of a volume."""
+def sample_sections(source: Source) -> npt.NDArray[np.float32]:
+    """Read some sections of a volume, with all of its leading axes."""
     depth, height, width = source.shape[-3:]
     count = min(depth, _SAMPLED_SECTIONS)
     # From half a step on: the first and the last section are mostly empty. One read decodes every

@@ -19,7 +19,11 @@ from distres.methods.deblur_inputs import (
     open_run_resolution,
 )
 from distres.methods.deblur_passes import Passes
-from distres.methods.deblur_plan import COARSEST_VOX, DeblurParameters, ResolutionField
+from distres.methods.deblur_plan import (
+    DeblurParameters,
+    ResolutionField,
+    coarsest_angstrom_of,
+)
 from distres.methods.deblur_resolution import bring_resolution
 from distres.methods.deblur_result import METHOD, DeblurRun, Prepared, finish_deblur
 from distres.methods.localfsc_plan import LocalFscParameters
@@ -97,10 +101,6 @@ def deblur_halves(
     if method not in RESOLUTION_METHODS:
         names = " or ".join(RESOLUTION_METHODS)
         raise UsageError(f"method '{method}' measures no resolution here; use {names}")
-    if options.dry_run:
-        raise UsageError(
-            "a dry run needs a resolution map: give --locres, or dry-run the method that makes it"
-        )
     maps = open_half_maps(half1, half2, options)
     model = _model_of(structure, maps.half1.grid)
     directory = options.output or Path(f"{maps.stem}_{METHOD}")
@@ -182,7 +182,6 @@ def _prepare_map(session: Session, inputs: MapInputs) -> Prepared:
 
 
 def _compute(session: Session, given: Prepared, parameters: DeblurParameters) -> DeblurRun:
-    voxel = max(given.grid.voxel_size_angstrom)
     found, table = bring_resolution(
         session,
         given.locres,
@@ -190,7 +189,7 @@ def _compute(session: Session, given: Prepared, parameters: DeblurParameters) ->
         given.mask,
         given.grid,
         extend=parameters.model != "xmipp",
-        coarsest_angstrom=COARSEST_VOX * voxel if parameters.model == "blur" else None,
+        coarsest_angstrom=coarsest_angstrom_of(parameters, given.grid),
     )
     _warn(session, found, parameters)
     passes = Passes.of(

@@ -57,6 +57,7 @@ def test_a_run_writes_what_it_lists(files):
     [
         ([], "--locres"),
         (["--locres", "{locres}", "--method", "localfsc"], "exactly one"),
+        (["{map}", "--method", "localfsc", "--dry-run"], "needs a resolution map"),
         (["{map}", "--locres", "{locres}"], "two were given"),
         (["--locres", "{locres}", "--compat", "relion"], "xmipp"),
         (["--locres", "{locres}", "--model", "best"], "paper or blur"),
