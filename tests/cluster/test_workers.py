@@ -62,8 +62,8 @@ def test_an_estimate_tries_three_tiles_and_leaves_nothing(tmp_path, make_job, ca
         job = make_job(seconds=0.2, core=14)
         estimate = estimate_job(job, executor=executor, run=run)
         before = sorted(p.name for p in run.directory.iterdir())
-        # Once to load libraries and once to be timed.
-        assert sum(calls().values()) == 6
+        # Once to load libraries and once to be timed; a slow first try is not repeated.
+        assert list(calls().values()) in ([1] * 3, [2] * 3)
     assert before == ["run.lock", "run.zarr"]
     assert estimate.tiles == len(job.plan)
     # Tiles sleep 0.07 s at least, and two workers share them.

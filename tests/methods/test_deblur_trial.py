@@ -51,5 +51,6 @@ def test_an_iteration_is_told_apart_from_the_rest(maps):
 
 def test_a_resolution_map_without_resolutions_is_refused_before_anything_is_tried(maps):
     nothing = np.zeros((EDGE,) * 3, np.float32)
+    options = RunOptions(dry_run=True, pixel_size_angstrom=1.5)
     with pytest.raises(InputError, match="holds no resolution"):
-        dry_run(maps[0], nothing, DeblurParameters(), RunOptions(pixel_size_angstrom=1.5))
+        dry_run(maps[0], nothing, DeblurParameters(), options)
