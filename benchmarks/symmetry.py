@@ -24,7 +24,7 @@ from distres.methods.bring import bring_mask
 from distres.methods.localfsc import run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, levels_wanted
 from distres.methods.monores import run_monores
-from distres.methods.monores_passes import MonoResInputs
+from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_plan import levels_wanted as monores_levels
 from distres.methods.options import RunOptions

@@ -97,7 +97,8 @@ def monodir(
     shared.save_config(context)
     from distres.cli.logs import start_logging
     from distres.methods.monodir_plan import MonoDirParameters
-    from distres.methods.monodir_run import compute_monodir, dry_run_monodir
+    from distres.methods.monodir_run import compute_monodir
+    from distres.methods.monodir_run import dry_run as estimate
     from distres.methods.options import ends_of
 
     start_logging(log_file)
@@ -115,9 +116,8 @@ def monodir(
     )
     options = shared.run_options(context)
     if dry_run:
-        show_estimate(
-            dry_run_monodir(map_or_half1, half2, chosen, options, single=single), as_json=as_json
-        )
+        found = estimate(map_or_half1, half2, chosen, options, single=single)
+        show_estimate(found, as_json=as_json)
         return
     done = compute_monodir(map_or_half1, half2, chosen, options, single=single)
     show_run(done, pictures=pictures, as_json=as_json)

@@ -19,17 +19,14 @@ from distres.errors import InputError
 from distres.kernels.directional_maps import MAPS
 from distres.kernels.directions import half_sphere
 from distres.kernels.monodir_noise import ALONG_DEGREES, independent_samples, thresholds_of
-from distres.kernels.monores import LevelTests, plan_levels
+from distres.kernels.monores import LevelTests
 from distres.kernels.noise_threshold import sweep_threshold
 from distres.methods.monodir_passes import DirectionalPasses
 from distres.methods.monodir_plan import MonoDirParameters
-from distres.methods.monodir_tiles import (
-    DIRECTIONAL,
-    FLAGS,
-    map_path,
-)
-from distres.methods.monores import until_silent
-from distres.methods.monores_passes import MonoResInputs, Thresholds
+from distres.methods.monodir_tiles import DIRECTIONAL, FLAGS, map_path
+from distres.methods.monores import no_noise_beyond, until_silent
+from distres.methods.monores_inputs import MonoResInputs
+from distres.methods.monores_passes import Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -85,66 +82,38 @@ def run_monodir(
     *,
     tile: int | None = None,
 ) -> MonoDirResult:
-    """Compute MonoDir of half maps or of a map.
-
-    Parameters
-    ----------
-    inputs
-        Pyramids, mask and noise region.
-    run, executor
-        Where it goes and where it is computed. Passes that are done are not computed again.
-    parameters
-        What to compute.
-    tile
-        Core edge in voxels, overriding the planner.
-
-    Raises
-    ------
-    InputError
-        No noise is left to compare with.
-    """
-    resolutions = parameters.resolutions(inputs.grid)
-    passes = DirectionalPasses(
-        inputs, run, executor, parameters.sweep(), resolutions, tile, parameters
-    )
+    """Compute MonoDir of half maps or of a map; arguments are those of `run_monores`."""
+    passes = DirectionalPasses.of(inputs, run, executor, parameters, tile)
     coarser: int | None = None
     levels: list[Float] = []
-    tested = 0
     silent = False
     table = None
-    for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
+    for tests in passes.levels():
         usable = LevelTests(level=tests.level, first=tests.first, frequencies=(), ramp=tests.ramp)
         thresholds = np.zeros((parameters.directions, 0))
         if tests.frequencies and not silent:
-            means, usable = _measure(passes, tests, levels)
+            found, usable = _measure(passes, tests, levels)
             silent = len(usable.frequencies) < len(tests.frequencies)
-            thresholds = _thresholds(passes, usable, means)
-            levels.append(means.means[:, : len(usable.frequencies)])
-            tested += len(usable.frequencies)
+            thresholds = _thresholds(passes, usable, found)
+            levels.append(found.means[:, : len(usable.frequencies)])
         if usable.frequencies or tests.level == 0:
             job = passes.directions_job(usable, thresholds, coarser)
             table = run_job(job, run=run, executor=executor)
             coarser = tests.level
             logger.info("level %d: %d tests", tests.level, len(usable.frequencies))
     assert table is not None  # level 0 is always planned
-    warnings = []
-    if silent:
-        limit = float(resolutions[max(tested - 1, 0)])
-        warnings.append(
-            f"the maps hold no noise beyond {limit:.3g} A: they were filtered, and finer "
-            "resolutions cannot be tested"
-        )
+    resolutions = tuple(passes.resolutions.tolist())
     noise = np.concatenate(levels, axis=1) if levels else np.zeros((parameters.directions, 0))
     return MonoDirResult(
         arrays={**{name: map_path(name) for name in MAPS}, "flags": FLAGS},
         directional=DIRECTIONAL if parameters.keep_directions else None,
         directions=half_sphere(parameters.directions),
-        resolutions=tuple(float(r) for r in resolutions),
+        resolutions=resolutions,
         noise=noise,
         points=int(table.sum("points")),
         hits=table.sum("hits"),
         hit_sums=table.sum("hit_sums"),
-        warnings=tuple(warnings),
+        warnings=(no_noise_beyond(resolutions, noise.shape[1]),) if silent else (),
     )
 
 

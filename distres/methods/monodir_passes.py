@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distres.engine.cluster import Executor
-from distres.engine.jobs import OutputSpec, Source, TileJob
+from distres.engine.jobs import OutputSpec, TileJob
 from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.runner import output
@@ -15,7 +15,7 @@ from distres.io.grid import Grid
 from distres.kernels.centred import Float3
 from distres.kernels.directional_maps import MAPS
 from distres.kernels.monodir import HALO_VOX, cone_halo_vox
-from distres.kernels.monores import LevelTests, plan_levels
+from distres.kernels.monores import LevelTests
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import (
     CONE_HALO_VOX,
@@ -28,11 +28,11 @@ from distres.methods.monodir_tiles import (
     directions_tile,
     map_path,
 )
-from distres.methods.monores_passes import MonoResInputs, Passes, Thresholds
+from distres.methods.monores_inputs import MonoResInputs
+from distres.methods.monores_passes import Passes
 from distres.methods.monores_tiles import NEVER_CODE
 from distres.methods.nearby import tiles_near
 from distres.methods.products import FLAG_OUTSIDE
-from distres.methods.solvent import NoiseSphere
 
 # Bounds of what a tile function takes for a voxel of its block, and for each direction: 128^3 with
 # 81 directions took 102 in all.
@@ -45,33 +45,46 @@ Float = npt.NDArray[np.float64]
 
 @dataclass(slots=True)
 class DirectionalPasses(Passes):
-    """Makes the jobs of a run and reduces their rows."""
+    """Makes the jobs of a run."""
 
     directional: MonoDirParameters
 
+    @classmethod
+    def of(
+        cls,
+        inputs: MonoResInputs,
+        run: Run,
+        executor: Executor,
+        parameters: MonoDirParameters,
+        tile: int | None,
+    ) -> "DirectionalPasses":
+        """Return the passes that these parameters ask for."""
+        resolutions = parameters.resolutions(inputs.grid)
+        return cls(inputs, run, executor, parameters.sweep(), resolutions, tile, parameters)
+
+    def planned(self, tests: LevelTests) -> list[TileJob]:
+        """Return the passes over a level, with and without directions: for dry runs."""
+        none = np.zeros((self.directional.directions, len(tests.frequencies)))
+        return [
+            self.directional_noise_job(tests),
+            self.directions_job(tests, none, None),
+            *Passes.planned(self, tests),  # `super()` does not know a class with slots
+        ]
+
     def directional_noise_job(self, tests: LevelTests) -> TileJob:
         """Return the pass that measures a level's noise in every cone."""
-        inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
-        masks = inputs.masks(tests.level, solvent=inputs.region_kind != "mask")
-        solved = masks.get("occupancy") if inputs.region_kind == "mask" else None
+        grid = self.inputs.grid.coarser(2**tests.level)
+        sources, solved = self._noise_sources(tests.level)
         plan = self._plan(grid, CONE_HALO_VOX, 8, NOISE_BYTES_PER_VOXEL, solved, tests.level)
-        region: dict[str, Source] = {}
-        if inputs.region is not None:
-            region["region"] = inputs.region[tests.level]
-        sphere = inputs.sphere or NoiseSphere.everywhere(inputs.grid)
         return TileJob(
             name=f"monodir noise {tests.level}",
             plan=plan,
             function=directional_noise_tile,
-            inputs={**inputs.maps(tests.level), **masks, **region},
+            inputs=sources,
             parameters={
-                "tests": asdict(tests),
-                "voxel_angstrom": list(grid.voxel_size_angstrom),
-                "region": inputs.region_kind,
-                "centre_angstrom": list(sphere.centre_angstrom),
-                "radius_angstrom": sphere.radius_angstrom,
-                "middle_angstrom": list(centre_angstrom(inputs)),
-                **self._cones(),
+                **self._noise_region(tests),
+                "middle_angstrom": list(centre_angstrom(self.inputs)),
+                "cones": self._cones(),
             },
             tiles=tiles_near(solved, plan, factor=2**tests.level),
             bytes_per_voxel=NOISE_BYTES_PER_VOXEL,
@@ -93,7 +106,8 @@ class DirectionalPasses(Passes):
             "voxel_angstrom": list(grid.voxel_size_angstrom),
             "coarser": coarser,
             "thresholds": [[v if np.isfinite(v) else None for v in row] for row in thresholds],
-            **self._cones(),
+            "cones": self._cones(),
+            **self._shared(),
         }
         outputs: dict[str, OutputSpec] = {
             directions_path(tests.level): OutputSpec(
@@ -133,13 +147,10 @@ class DirectionalPasses(Passes):
             found[DIRECTIONAL] = OutputSpec(lead=(count,), divisor=STRIDE)
         return found
 
-    def _cones(self) -> dict[str, Any]:
-        """Return what both passes are told."""
+    def _cones(self) -> list[float]:
+        """Return count, half-angle and edge."""
         chosen = self.directional
-        return {
-            "cones": [chosen.directions, chosen.cone_degrees, chosen.edge_degrees],
-            **self._shared(),
-        }
+        return [chosen.directions, chosen.cone_degrees, chosen.edge_degrees]
 
 
 def centre_angstrom(inputs: MonoResInputs) -> Float3:
@@ -162,31 +173,6 @@ def require_tiles(
         tile=tile,
         multiple=8,
     )
-
-
-def planned_jobs(
-    inputs: MonoResInputs,
-    run: Run,
-    executor: Executor,
-    parameters: MonoDirParameters,
-    *,
-    tile: int | None,
-) -> list[TileJob]:
-    """Return the passes of the sweep with and without directions, with thresholds of zero."""
-    resolutions = parameters.resolutions(inputs.grid)
-    passes = DirectionalPasses(
-        inputs, run, executor, parameters.sweep(), resolutions, tile, parameters
-    )
-    jobs: list[TileJob] = []
-    for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
-        none = np.zeros((parameters.directions, len(tests.frequencies)))
-        jobs += [
-            passes.directional_noise_job(tests),
-            passes.directions_job(tests, none, None),
-            passes.noise_job(tests, 1.0),
-            passes.decide_job(tests, Thresholds(values=tuple(none[0].tolist())), None),
-        ]
-    return jobs
 
 
 def _needed_bytes(parameters: MonoDirParameters) -> float:

@@ -6,24 +6,16 @@ from typing import Any
 from distres.io.volume import VolumeLike
 from distres.methods.mask import MaskResult
 from distres.methods.monodir import MonoDirResult, run_monodir
-from distres.methods.monodir_passes import centre_angstrom, planned_jobs, require_tiles
+from distres.methods.monodir_passes import DirectionalPasses, centre_angstrom, require_tiles
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_profiles import PROFILES, ZSCORE, Profiles, run_profiles
 from distres.methods.monodir_tables import preferred_directions, write_tables
 from distres.methods.monores import MonoResResult, run_monores
-from distres.methods.monores_inputs import (
-    bring_inputs,
-    is_single,
-    levels_needed,
-    mode_of,
-    open_region,
-)
-from distres.methods.monores_passes import MonoResInputs
+from distres.methods.monores_inputs import Given, bring_inputs, open_given, stand_ins
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.session import HalfMaps, Session, open_session
-from distres.methods.single import open_maps
-from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
+from distres.methods.session import Session, open_session
+from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monodir"
 CITATION = (
@@ -44,15 +36,12 @@ def compute_monodir(
 
     Parameters
     ----------
-    first, second
-        Paths, addresses, arrays or volumes. When only one is given, its partner is looked for by
-        name, and without one it is taken as a single map.
+    first, second, single
+        As for `distres.methods.monores_inputs.open_given`.
     parameters
         Choices of the method.
     options
         Mask, places and resources.
-    single
-        Take `first` as a single map even if it has a partner.
 
     Raises
     ------
@@ -63,18 +52,16 @@ def compute_monodir(
     OutputExistsError
         The directory holds a run.
     """
-    maps = open_maps(first, second, options, single=single)
     sweep = parameters.sweep()
-    levels = levels_needed(maps, sweep, options)
-    region = open_region(maps, sweep, options)
+    given = open_given(first, second, sweep, options, single=single)
     with open_session(
         options,
-        default_output=f"{maps.stem}_{METHOD}",
+        default_output=f"{given.maps.stem}_{METHOD}",
         preflight=lambda executor: require_tiles(
-            maps.half1.grid, executor, parameters, tile=options.tile_vox
+            given.maps.half1.grid, executor, parameters, tile=options.tile_vox
         ),
     ) as session:
-        inputs, unit = bring_inputs(session, maps, region, sweep, levels)
+        inputs, unit = bring_inputs(session, given, sweep)
         mask = unit.mask
         run, executor, tile = session.run, session.executor, options.tile_vox
         result = run_monodir(inputs, run, executor, parameters, tile=tile)
@@ -88,11 +75,11 @@ def compute_monodir(
             centre_angstrom(inputs),
             mask.occupancy,
         )
-        record = _finish(session, maps, parameters, mask, result, undirected, profiles)
+        record = _finish(session, given, parameters, mask, result, undirected, profiles)
         return MethodRun(directory=run.directory, record=record, density=inputs.density)
 
 
-def dry_run_monodir(
+def dry_run(
     first: VolumeLike,
     second: VolumeLike | None,
     parameters: MonoDirParameters,
@@ -101,49 +88,37 @@ def dry_run_monodir(
     single: bool = False,
 ) -> ChainEstimate:
     """Say what a run would take, as if all voxels were in the mask and passed every test."""
-    maps = open_maps(first, second, options, single=single)
-    grid = maps.half1.grid
-    levels = levels_needed(maps, parameters.sweep(), options)
-    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        jobs = [
-            job
-            for name, volume in maps.volumes.items()
-            if name != "mask"
-            for job in ingest_jobs(volume, name, session.executor, levels)
-        ]
-        noise = [StandIn(shape=grid.coarser(2**level).shape) for level in range(levels)]
-        inputs = MonoResInputs(
-            half1=noise,
-            half2=None if is_single(maps) else noise,
-            grid=grid,
-            region=noise if is_single(maps) else None,
+    given = open_given(first, second, parameters.sweep(), options, single=single)
+    with open_session(options, default_output=f"{given.maps.stem}_{METHOD}") as session:
+        inputs, jobs = stand_ins(session, given)
+        passes = DirectionalPasses.of(
+            inputs, session.run, session.executor, parameters, options.tile_vox
         )
-        jobs += planned_jobs(
-            inputs, session.run, session.executor, parameters, tile=options.tile_vox
-        )
+        for tests in passes.levels():
+            jobs += passes.planned(tests)
         return estimate_chain(jobs, session.executor)
 
 
 def _finish(
     session: Session,
-    maps: HalfMaps,
+    given: Given,
     parameters: MonoDirParameters,
     mask: MaskResult,
     result: MonoDirResult,
     undirected: MonoResResult,
     profiles: Profiles,
 ) -> dict[str, Any]:
-    tables = write_tables(session.run.directory, f"{maps.stem}_{METHOD}", result, profiles)
+    tables = write_tables(session.run.directory, f"{given.maps.stem}_{METHOD}", result, profiles)
     extra = {name: path for name, path in result.arrays.items() if name != "flags"}
     return finish(
         session,
-        maps,
+        given.maps,
         method=METHOD,
         thresholds=(parameters.confidence,),
         parameters={
             **asdict(parameters),
             "edge_degrees": parameters.edge_degrees,
-            "mode": mode_of(maps),
+            "mode": given.mode,
             "mask": mask.as_json(),
         },
         arrays=Arrays(

@@ -17,17 +17,12 @@ from distres.engine.run import Run
 from distres.engine.runner import run_job
 from distres.engine.tables import Table
 from distres.errors import InputError
-from distres.kernels.monores import (
-    LevelTests,
-    plan_levels,
-)
-from distres.methods.monores_passes import MonoResInputs, Passes, Thresholds, answer_outputs
+from distres.kernels.monores import LevelTests
+from distres.methods.monores_inputs import MonoResInputs
+from distres.methods.monores_passes import Passes, Thresholds, answer_outputs
 from distres.methods.monores_plan import MonoResParameters
-from distres.methods.monores_tiles import (
-    FLAGS,
-    LOCRES,
-    published_tile,
-)
+from distres.methods.monores_thresholds import measure_thresholds
+from distres.methods.monores_tiles import FLAGS, LOCRES, published_tile
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +95,9 @@ def run_monores(
     passes = Passes(inputs, run, executor, parameters, resolutions, tile)
     coarser: int | None = None
     thresholds: list[float] = []
-    warnings: list[str] = []
     silent = False
-    for tests in plan_levels(resolutions, inputs.grid.voxel_size_angstrom, inputs.levels):
-        found = passes.thresholds(tests) if tests.frequencies and not silent else Thresholds()
+    for tests in passes.levels():
+        found = Thresholds() if silent else measure_thresholds(passes, tests)
         usable = until_silent(tests, found, max(thresholds, default=0.0))
         usable = _until_cliff(usable, found, thresholds, resolutions.tolist())
         silent = silent or len(usable.frequencies) < len(tests.frequencies)
@@ -118,18 +112,21 @@ def run_monores(
                 len(usable.frequencies),
                 int(table.sum("alive")),
             )
-    if silent:
-        limit = float(resolutions[len(thresholds) - 1]) if thresholds else float(resolutions[0])
-        warnings.append(
-            f"the maps hold no noise beyond {limit:.3g} A: they were filtered, and finer "
-            "resolutions cannot be tested"
-        )
+    every = tuple(resolutions.tolist())
     return MonoResResult(
         locres=LOCRES,
         flags=FLAGS,
-        resolutions=tuple(float(r) for r in resolutions),
+        resolutions=every,
         thresholds=tuple(thresholds),
-        warnings=tuple(warnings),
+        warnings=(no_noise_beyond(every, len(thresholds)),) if silent else (),
+    )
+
+
+def no_noise_beyond(resolutions: Sequence[float], tested: int) -> str:
+    """Warn that the sweep ended early, after so many of its resolutions in angstrom."""
+    return (
+        f"the maps hold no noise beyond {resolutions[max(tested - 1, 0)]:.3g} A: they were "
+        "filtered, and finer resolutions cannot be tested"
     )
 
 

@@ -1,54 +1,175 @@
-"""What the monogenic methods begin with: pyramids, mask, and where the noise is measured."""
+"""What the monogenic methods read: pyramids, mask, and where the noise is measured."""
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from distres.engine.jobs import Source, TileJob
 from distres.errors import TrustWarning
-from distres.io.volume import Volume, open_volume, require_same_grid
+from distres.io.grid import Grid
+from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
+from distres.kernels.wedge import Wedge
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
-from distres.methods.monores_passes import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
 from distres.methods.options import RunOptions
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session
-from distres.methods.single import Map
-from distres.methods.solvent import find_noise_sphere
+from distres.methods.single import Map, open_maps
+from distres.methods.solvent import NoiseSphere, find_noise_sphere
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
+from distres.methods.trial import StandIn, ingest_jobs
 
 
-def is_single(maps: HalfMaps) -> bool:
-    """Tell a single map from two half maps."""
-    return isinstance(maps, Map)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonoResInputs:
+    """What MonoRes reads, all in pyramids: voxel i of level l lies on voxel ``i * 2**l``.
+
+    Attributes
+    ----------
+    half1
+        Levels of half map 1, or of the map.
+    half2
+        Levels of half map 2; None for a single map.
+    grid
+        Grid of level 0.
+    mask, occupancy
+        Mask on level 0, and its largest value in cells; None answers every voxel.
+    unit, unit_occupancy
+        The part of the mask that is answered, where that is not all of it. Noise that is measured
+        in the mask is then measured there too.
+    region
+        Levels of the noise region's mask; None for the default region.
+    sphere
+        Where solvent holds noise; needed for a single map without `region`.
+    mirror_vox
+        How far blocks are mirrored at the volume's faces; 0 takes the volume as periodic.
+    wedge
+        Frequencies that were not measured.
+    """
+
+    half1: Sequence[Source]
+    half2: Sequence[Source] | None
+    grid: Grid
+    mask: Source | None = None
+    occupancy: Source | None = None
+    unit: Source | None = None
+    unit_occupancy: Source | None = None
+    region: Sequence[Source] | None = None
+    sphere: NoiseSphere | None = None
+    mirror_vox: int = 0
+    wedge: Wedge | None = None
+
+    @property
+    def levels(self) -> int:
+        """Levels that can be used."""
+        others = [a for a in (self.half2, self.region) if a is not None]
+        return min([len(self.half1), *(len(a) for a in others)])
+
+    @property
+    def region_kind(self) -> str:
+        """Where noise is measured: ``file``, ``solvent`` or ``mask``."""
+        if self.region is not None:
+            return "file"
+        return "mask" if self.half2 is not None else "solvent"
+
+    @property
+    def density(self) -> tuple[Source, ...]:
+        """The maps as they were given: what pictures show."""
+        return tuple(self.maps(0).values())
+
+    def maps(self, level: int) -> dict[str, Source]:
+        """Return the maps of one level by role."""
+        found = {"half1": self.half1[level]}
+        return found if self.half2 is None else {**found, "half2": self.half2[level]}
+
+    def masks(self, level: int, *, solvent: bool = False) -> dict[str, Source]:
+        """Return what says which voxels to solve, on one level; for solvent, the whole mask."""
+        whole = solvent or self.unit is None
+        mask = self.mask if whole else self.unit
+        occupancy = self.occupancy if whole else self.unit_occupancy
+        found: dict[str, Source] = {}
+        if mask is not None and level == 0:
+            found["mask"] = mask
+        if occupancy is not None:
+            found["occupancy"] = occupancy
+        return found
 
 
-def mode_of(maps: HalfMaps) -> str:
-    """Return ``single map`` or ``half maps``, for the record."""
-    return "single map" if is_single(maps) else "half maps"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a monogenic method was given.
+
+    Attributes
+    ----------
+    maps
+        Two half maps, or a `Map`.
+    region
+        Mask of the voxels to measure noise in, if one was named.
+    levels
+        Pyramid levels that the tests, and the searches, need.
+    """
+
+    maps: HalfMaps
+    region: Volume | None
+    levels: int
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a single map."""
+        return isinstance(self.maps, Map)
+
+    @property
+    def mode(self) -> str:
+        """``single map`` or ``half maps``, for the record."""
+        return "single map" if self.single else "half maps"
 
 
-def levels_needed(maps: HalfMaps, parameters: MonoResParameters, options: RunOptions) -> int:
-    """Return how many pyramid levels the tests, and the searches, need.
+def open_given(
+    first: VolumeLike,
+    second: VolumeLike | None,
+    parameters: MonoResParameters,
+    options: RunOptions,
+    *,
+    single: bool,
+) -> Given:
+    """Open maps and noise region, and check them against each other and the range.
+
+    Parameters
+    ----------
+    first, second
+        Paths, addresses, arrays or volumes. When only one is given, its partner is looked for by
+        name, and without one it is taken as a single map.
+    parameters
+        Of the sweep.
+    options
+        Gives the mask and the pixel size.
+    single
+        Take `first` as a single map even if it has a partner.
 
     Raises
     ------
+    InputError
+        A file cannot be read, or the grids differ.
     UsageError
         The range does not fit the grid.
     """
+    maps = open_maps(first, second, options, single=single)
     grid = maps.half1.grid
-    needed = levels_for_search(maps, options)
-    if is_single(maps):
-        needed = max(needed, search_level(grid.shape) + 1)
+    levels = levels_for_search(maps, options)
+    if isinstance(maps, Map):
+        levels = max(levels, search_level(grid.shape) + 1)
     if parameters.compat:
         parameters.range_angstrom(grid)
-        return needed
-    return max(needed, levels_wanted(grid, parameters))
+    else:
+        levels = max(levels, levels_wanted(grid, parameters))
+    return Given(maps=maps, region=_open_region(maps, parameters, options), levels=levels)
 
 
-def open_region(
+def _open_region(
     maps: HalfMaps, parameters: MonoResParameters, options: RunOptions
 ) -> Volume | None:
-    """Open the mask of the noise region, if one was named, and check its grid."""
     if parameters.noise_region is None:
         return None
     with warnings.catch_warnings():
@@ -60,36 +181,22 @@ def open_region(
 
 
 def bring_inputs(
-    session: Session,
-    maps: HalfMaps,
-    region: Volume | None,
-    parameters: MonoResParameters,
-    levels: int,
+    session: Session, given: Given, parameters: MonoResParameters
 ) -> tuple[MonoResInputs, Unit]:
     """Put everything into the run: pyramids, mask, what of it is solved, and the noise's sphere.
-
-    Parameters
-    ----------
-    session
-        The open run.
-    maps, region
-        What was opened.
-    parameters
-        Of the sweep.
-    levels
-        Pyramid levels, see `levels_needed`.
 
     Raises
     ------
     InputError
         A single map holds no noise to compare with.
     """
-    run, executor, grid = session.run, session.executor, maps.half1.grid
-    single = is_single(maps)
-    one = ingest(maps.half1, run, "map" if single else "half1", executor, levels)
-    two = None if single else ingest(maps.half2, run, "half2", executor, levels)
+    run, executor, levels = session.run, session.executor, given.levels
+    maps, region = given.maps, given.region
+    grid = maps.half1.grid
+    one = ingest(maps.half1, run, "map" if given.single else "half1", executor, levels)
+    two = None if given.single else ingest(maps.half2, run, "half2", executor, levels)
     mask = bring_mask(session, maps, one, two)
-    if not single:
+    if not given.single:
         judge_halves(session, maps, mask.source)
     unit = bring_unit(session, maps, mask, one, two)
     sphere = None
@@ -107,3 +214,23 @@ def bring_inputs(
         sphere=sphere,
     )
     return inputs, unit
+
+
+def stand_ins(session: Session, given: Given) -> tuple[MonoResInputs, list[TileJob]]:
+    """Return noise in the place of the inputs, and the jobs that would bring them: for dry runs."""
+    grid = given.maps.half1.grid
+    shapes = [grid.coarser(2**level).shape for level in range(given.levels)]
+    noise, other = ([StandIn(shape=shape, seed=seed) for shape in shapes] for seed in (0, 1))
+    jobs = [
+        job
+        for name, volume in given.maps.volumes.items()
+        if name != "mask"
+        for job in ingest_jobs(volume, name, session.executor, given.levels)
+    ]
+    inputs = MonoResInputs(
+        half1=noise,
+        half2=None if given.single else other,
+        grid=grid,
+        region=noise if given.single else None,
+    )
+    return inputs, jobs

@@ -1,17 +1,21 @@
 """A whole run of MonoRes: inputs, pyramids, mask, noise, decisions, maps, record."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from distres.engine.jobs import TileJob
+from distres.errors import UsageError
 from distres.io.volume import VolumeLike
 from distres.methods.monores import MonoResResult, run_monores
-from distres.methods.monores_inputs import bring_inputs, levels_needed, mode_of, open_region
+from distres.methods.monores_inputs import Given, MonoResInputs, bring_inputs, open_given, stand_ins
+from distres.methods.monores_passes import Passes
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
-from distres.methods.session import HalfMaps, Session, open_session
-from distres.methods.single import open_maps
+from distres.methods.session import Session, open_session
 from distres.methods.symmetry import Unit
+from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monores"
 # Voxels of more than half the mask are answered.
@@ -30,15 +34,12 @@ def compute_monores(
 
     Parameters
     ----------
-    first, second
-        Paths, addresses, arrays or volumes. When only one is given, its partner is looked for by
-        name, and without one it is taken as a single map.
+    first, second, single
+        As for `distres.methods.monores_inputs.open_given`.
     parameters
         Choices of the method.
     options
         Mask, places and resources.
-    single
-        Take `first` as a single map even if it has a partner.
 
     Raises
     ------
@@ -49,26 +50,61 @@ def compute_monores(
     OutputExistsError
         The directory holds a run.
     """
-    maps = open_maps(first, second, options, single=single)
-    levels = levels_needed(maps, parameters, options)
-    region = open_region(maps, parameters, options)
+    given = open_given(first, second, parameters, options, single=single)
     if parameters.compat:
         options.require_whole("--compat xmipp")
-    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        inputs, unit = bring_inputs(session, maps, region, parameters, levels)
+    with open_session(options, default_output=f"{given.maps.stem}_{METHOD}") as session:
+        inputs, unit = bring_inputs(session, given, parameters)
         result = run_monores(
             inputs, session.run, session.executor, parameters, tile=options.tile_vox
         )
         for warning in result.warnings:
             session.warn(warning)
         result = unit.expanded(session, result, mask_above=MASK_ABOVE)
-        record = _finish(session, maps, parameters, unit, result)
+        record = _finish(session, given, parameters, unit, result)
         return MethodRun(directory=session.run.directory, record=record, density=inputs.density)
+
+
+def dry_run(
+    first: VolumeLike,
+    second: VolumeLike | None,
+    parameters: MonoResParameters,
+    options: RunOptions,
+    *,
+    single: bool = False,
+) -> ChainEstimate:
+    """Say what a run would take, as if all voxels were in the mask and passed every test.
+
+    Raises
+    ------
+    UsageError
+        The published algorithm was asked for, whose only tile is the whole volume.
+    """
+    if parameters.compat:
+        raise UsageError(
+            "--compat xmipp has one tile, so a dry run of it would be the run itself; leave out "
+            "--dry-run"
+        )
+    given = open_given(first, second, parameters, options, single=single)
+    with open_session(options, default_output=f"{given.maps.stem}_{METHOD}") as session:
+        inputs, jobs = stand_ins(session, given)
+        return estimate_sweep(session, inputs, jobs, parameters)
+
+
+def estimate_sweep(
+    session: Session, inputs: MonoResInputs, jobs: Sequence[TileJob], parameters: MonoResParameters
+) -> ChainEstimate:
+    """Try the passes over all levels, after the jobs that bring the inputs."""
+    run, executor, tile = session.run, session.executor, session.options.tile_vox
+    resolutions = parameters.resolutions(inputs.grid)
+    passes = Passes(inputs, run, executor, parameters, resolutions, tile)
+    planned = [job for tests in passes.levels() for job in passes.planned(tests)]
+    return estimate_chain([*jobs, *planned], executor)
 
 
 def _finish(
     session: Session,
-    maps: HalfMaps,
+    given: Given,
     parameters: MonoResParameters,
     unit: Unit,
     result: MonoResResult,
@@ -76,12 +112,12 @@ def _finish(
     mask = unit.mask
     return finish(
         session,
-        maps,
+        given.maps,
         method=METHOD,
         thresholds=(parameters.confidence,),
         parameters={
             **asdict(parameters),
-            "mode": mode_of(maps),
+            "mode": given.mode,
             "mask": mask.as_json(),
         },
         arrays=Arrays(locres=result.locres, flags=result.flags, mask=mask.path, extra={}),

@@ -15,7 +15,7 @@ from distres.methods.localfsc import run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.mask import MaskResult
 from distres.methods.monores import run_monores
-from distres.methods.monores_passes import MonoResInputs
+from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.oversharp import (
     OversharpParameters,
