@@ -20,13 +20,16 @@ EDGE = 96
 Curve = npt.NDArray[np.float64]
 
 
-def noise_ratio(frequency: float, tests: LevelTests, voxel: float, wedge: Wedge | None) -> float:
+def noise_ratios(tests: LevelTests, voxel: float, wedge: Wedge | None) -> list[float]:
     """Simulate the quantile of white noise's smoothed amplitude over its median, on one level."""
     noise = np.random.default_rng(0).standard_normal((EDGE,) * 3, dtype=np.float32)
     riesz = riesz_block(torch.from_numpy(noise), (voxel,) * 3, wedge)
-    smooth = smoothed_amplitude(riesz, frequency, tests.ramp, riesz.shape).numpy()
-    low, high = np.quantile(smooth, [0.5, single_test_quantile(0.95)])
-    return float(high / low)
+    ratios = []
+    for frequency in tests.frequencies:
+        smooth = smoothed_amplitude(riesz, frequency, tests.ramp, riesz.shape).numpy()
+        low, high = np.quantile(smooth, [0.5, single_test_quantile(0.95)])
+        ratios.append(float(high / low))
+    return ratios
 
 
 def band_power(curve: tuple[Curve, Curve], frequency: float, ramp: float, nyquist: float) -> float:
@@ -60,8 +63,8 @@ def predicted_resolution(
     """
     passed = []
     for level in plan_levels(tests, (voxel,) * 3, levels):
-        for frequency in level.frequencies:
-            ratio = noise_ratio(frequency, level, voxel * 2**level.level, wedge)
+        ratios = noise_ratios(level, voxel * 2**level.level, wedge)
+        for frequency, ratio in zip(level.frequencies, ratios, strict=True):
             power = band_power(signal, frequency, level.ramp, 0.5 / voxel)
             passed.append(np.sqrt(1 + power / np.atleast_1d(noises)) > ratio)
     found = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distres.engine.files import write_durably
-from distres.errors import DistresError, InputError, UsageError
+from distres.errors import DistresError, InputError, OutputExistsError, UsageError
 from distres.methods.options import RunOptions
 from distres.methods.products import MethodRun
 from tomo.monotomo import METHOD, MonoTomoParameters, compute_monotomo, summary_row
@@ -62,12 +62,19 @@ def run_batch(
     ------
     UsageError
         No folder was named.
+    OutputExistsError
+        The folder has the summary of a batch.
     InputError
         Not one tomogram could be computed.
     """
     if options.output is None:
         raise UsageError("name the folder for the runs of several tomograms with --output")
     folder = options.output
+    if (folder / "summary.csv").exists() and not (options.resume or options.overwrite):
+        raise OutputExistsError(
+            f"{folder} has the summary of a batch; go on with --resume, replace it with "
+            "--overwrite, or name another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for number, pair in enumerate(pairs, 1):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distres.cli import options as shared
+from distres.cli.show import show_estimate, show_run
+from distres.errors import UsageError
 
 if TYPE_CHECKING:
     from distres.methods.products import MethodRun
@@ -86,6 +88,7 @@ def monotomo(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,
@@ -101,12 +104,14 @@ def monotomo(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
+    from distres.methods.options import ends_of
     from tomo.batch import run_batch
     from tomo.monotomo import MonoTomoParameters, compute_monotomo
+    from tomo.monotomo import dry_run as estimate
     from tomo.pairs import find_pairs
 
     start_logging(log_file)
-    fine, coarse = sorted(resolution_range) if resolution_range else (None, None)
+    fine, coarse = ends_of(resolution_range)
     parameters = MonoTomoParameters(
         confidence=confidence,
         finest_angstrom=fine,
@@ -120,8 +125,14 @@ def monotomo(
     options = shared.run_options(context)
     if _is_one(even):
         second = even[1] if len(even) == 2 else None
-        _show(compute_monotomo(even[0], second, parameters, options), pictures, as_json)
+        if dry_run:
+            show_estimate(estimate(even[0], second, parameters, options), as_json=as_json)
+        else:
+            done = compute_monotomo(even[0], second, parameters, options)
+            show_run(done, pictures=pictures, as_json=as_json)
         return
+    if dry_run:
+        raise UsageError("a dry run tries one tomogram; name one half, or the two halves of one")
     rows = run_batch(find_pairs(even), parameters, options, done=_draw if pictures else None)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -145,12 +156,6 @@ def _draw(done: "MethodRun") -> None:
     draw_run(done.directory, density=done.density)
 
 
-def _show(done: "MethodRun", pictures: bool, as_json: bool) -> None:
-    from distres.cli.show import show_run
-
-    show_run(done, pictures=pictures, as_json=as_json)
-
-
 @app.command()
 def particles(
     run: Annotated[Path, typer.Argument(help="Directory of a finished run.")],
@@ -161,11 +166,12 @@ def particles(
     tomogram: Annotated[
         str | None, typer.Option(help="Read only particles with this rlnTomoName.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a table that exists.")] = False,
 ) -> None:
     """Read the local resolution at the places of particles."""
     from tomo.particles import resolution_at_particles
 
-    found = resolution_at_particles(run, star, output, tomogram=tomogram)
+    found = resolution_at_particles(run, star, output, tomogram=tomogram, overwrite=overwrite)
     typer.echo(json.dumps(found.summary() | {"output": str(output)}, indent=2))
 
 

@@ -9,6 +9,7 @@ from gemmi import cif
 
 from distres.errors import InputError
 from distres.io.halves import find_partner
+from tomo.star import read_star
 
 # How RELION 5 and IsoNet 2 name the two halves.
 STAR_COLUMNS = ["_rlnTomoReconstructedTomogramHalf1", "_rlnTomoReconstructedTomogramHalf2"]
@@ -83,12 +84,8 @@ def _in_folder(folder: Path) -> list[TomogramPair]:
 
 
 def _in_star(path: Path) -> list[TomogramPair]:
-    try:
-        document = cif.read(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a STAR file: {error}") from error
     pairs = []
-    for block in document:
+    for block in read_star(path):
         for row in block.find(STAR_COLUMNS):
             even, odd = (_beside(path, cif.as_string(row[i])) for i in range(2))
             pairs.append(TomogramPair(name=_common_name(even, odd), even=even, odd=odd))

@@ -11,7 +11,9 @@ import zarr
 from gemmi import cif
 
 from distres.engine.elsewhere import store_of
-from distres.errors import InputError
+from distres.engine.files import write_durably
+from distres.errors import InputError, OutputExistsError
+from tomo.star import read_star
 
 COLUMN = "_distresLocalResolution"
 VOXELS = ("_rlnCoordinateX", "_rlnCoordinateY", "_rlnCoordinateZ")
@@ -45,7 +47,12 @@ class ParticleResolutions:
 
 
 def resolution_at_particles(
-    directory: Path, star: Path, output: Path, *, tomogram: str | None = None
+    directory: Path,
+    star: Path,
+    output: Path,
+    *,
+    tomogram: str | None = None,
+    overwrite: bool = False,
 ) -> ParticleResolutions:
     """Add the local resolution to a table of particles.
 
@@ -60,30 +67,43 @@ def resolution_at_particles(
         Where the table goes, with the column ``distresLocalResolution`` (0: none).
     tomogram
         Only particles with this ``rlnTomoName`` are read; the others get 0.
+    overwrite
+        Replace a table that exists.
 
     Raises
     ------
     InputError
-        The run is not finished, or the table has no coordinates.
+        The run is not finished, or the table lacks coordinates, or names of tomograms.
+    OutputExistsError
+        The table exists.
     """
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} exists; use --overwrite or another --output")
     try:
         record = json.loads((directory / "run.json").read_text())
         array = zarr.open_array(store_of(directory), path=record["arrays"]["locres"], mode="r")
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{directory} holds no finished run; finish it with --resume") from error
-    document = cif.read(str(star))
+    document = read_star(star)
     loop, columns = _particles(document, star)
-    places = np.array([[float(row[c]) for c in columns] for row in _rows(loop)]).reshape(-1, 3)
+    try:
+        places = np.array([[float(row[c]) for c in columns] for row in _rows(loop)]).reshape(-1, 3)
+    except ValueError as error:
+        raise InputError(f"{star} has a coordinate that is no number: {error}") from error
     voxels = _voxels(places, columns[0] in _tags(loop, CENTRED), record["grid"])
     values = _nearest(array, voxels)
-    names = _tags(loop, (NAME,))
-    if tomogram is not None and names:
+    if tomogram is not None:
+        names = _tags(loop, (NAME,))
+        if not names:
+            raise InputError(f"{star} has no rlnTomoName to choose by; leave out --tomogram")
         here = np.array([cif.as_string(row[names[0]]) == tomogram for row in _rows(loop)])
         values[~here] = np.nan
-    loop.add_columns([COLUMN], "0")
+    if not _tags(loop, (COLUMN,)):
+        loop.add_columns([COLUMN], "0")
+    (column,) = _tags(loop, (COLUMN,))
     for row, value in enumerate(values):
-        loop[row, loop.width() - 1] = f"{value:.3f}" if np.isfinite(value) else "0"
-    document.write_file(str(output))
+        loop[row, column] = f"{value:.3f}" if np.isfinite(value) else "0"
+    write_durably(output, document.as_string().encode())
     return ParticleResolutions(values=values)
 
 

@@ -16,6 +16,7 @@ from gemmi import cif
 from distres.engine.files import write_durably
 from distres.errors import InputError, OutputExistsError
 from distres.io.halves import find_partner
+from tomo.star import read_star
 
 _IMAGES = (".mrc", ".mrcs", ".st", ".tif", ".tiff", ".eer")
 # series_ORDER_ANGLE or series_ORDER[ANGLE], then anything: SerialEM, PACE-tomo, Tomo 5, Warp. An
@@ -153,11 +154,7 @@ def _alternating(name: str, rows: list[tuple[float, str]]) -> SplitSeries:
 
 
 def _from_star(path: Path) -> SplitSeries:
-    try:
-        document = cif.read(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a STAR file: {error}") from error
-    for block in document:
+    for block in read_star(path):
         both = [[cif.as_string(v) for v in block.find_values(tag)] for tag in (_EVEN, _ODD)]
         if all(both):
             even, odd = (tuple(names) for names in both)

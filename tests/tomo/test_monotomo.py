@@ -1,22 +1,16 @@
 """MonoTomo on slabs with a wedge and uneven noise, whose truth follows from known spectra."""
 
 import csv
+import json
 
 import mrcfile
 import numpy as np
 import pytest
-import torch
+from predicted import predicted_resolution
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from distres.errors import UsageError
-from distres.kernels.monogenic import (
-    Band,
-    monogenic_amplitude,
-    riesz_block,
-    smooth_amplitude,
-)
-from distres.kernels.monores import FACE_RAMP_VOX, RAMP_VOX
+from distres.errors import OutputExistsError, UsageError
 from distres.kernels.wedge import Wedge
 from distres.methods.options import RunOptions
 from distres.methods.phantom_particle import SlabParameters
@@ -47,63 +41,26 @@ def done(slab, tmp_path_factory):
     )
 
 
-def noise_ratio(resolution, wedge):
-    """Quantile of the smoothed amplitude of white noise over its median, by simulation."""
-    size = 64
-    noise = np.random.default_rng(0).standard_normal((size,) * 3, dtype=np.float32)
-    frequency = VOXEL / resolution
-    riesz = riesz_block(torch.from_numpy(noise), (1.0, 1.0, 1.0), wedge)
-    amplitude = monogenic_amplitude(
-        riesz, Band.octave(frequency, RAMP_VOX), face_ramp_freq_vox=FACE_RAMP_VOX
-    )
-    smooth = smooth_amplitude(amplitude, (float(size),) * 3, Band.smoother(frequency), (size,) * 3)
-    return float(torch.quantile(smooth.flatten(), 0.975) / smooth.median())
-
-
-def signal_power(truth, resolution):
-    """Mean power of the particles' spectrum in the band of one test, per noise of power 1."""
-    curve = truth["signal_power"]
-    k = np.linspace(1e-4, 0.5 / VOXEL, 400)
-    gain = Band.octave(1 / resolution, RAMP_VOX / VOXEL).gain(torch.from_numpy(k)).numpy()
-    weight = (k * gain) ** 2
-    power = np.interp(k, curve["frequency_per_angstrom"], curve["power"])
-    return float((weight * power).sum() / weight.sum())
-
-
-def predicted(tests, ratios, powers, noise_power):
-    """The last test that the median voxel passes: amplitudes grow with sqrt(1 + signal / noise)."""
-    passed = np.sqrt(1 + powers / noise_power) > ratios
-    last, failures = np.nan, 0
-    for resolution, hit in zip(tests, passed, strict=True):
-        failures = 0 if hit else failures + 1
-        last = resolution if hit else last
-        if failures == 2:
-            break
-    return last
-
-
 def test_tiles_have_the_median_that_the_spectra_predict(slab, done):
     """At least 90 % of the tiles within one step; the noise's power differs fourfold."""
     locres = done.dataset(load=True).locres.values[0]
     labels, deviation = (mrcfile.read(slab.volumes[r]) for r in ("labels", "noise_sd"))
     tests = np.asarray(done.record["monotomo"]["resolutions_angstrom"])
-    coarse = tests > 1.9 / RAMP_VOX  # there the test lies on another level, with other edges
-    tests = tests[~coarse] if coarse.any() else tests
-    ratios = np.array([noise_ratio(r, Wedge()) for r in tests])
-    powers = np.array([signal_power(slab.truth, r) for r in tests])
     # Power among measured frequencies, of the mean of two halves.
     noise = deviation**2 / slab.truth["measured_fraction"] / 2
     core = ndimage.binary_erosion(labels == 2, iterations=3)
-    close = []
+    medians, powers = [], []
     for start in np.ndindex(2, 5, 5):
         part = tuple(slice(32 * s + 8 * (i == 0), 32 * s + 32) for i, s in enumerate(start))
         here = core[part]
-        if here.sum() < 200:
-            continue
-        expected = predicted(tests, ratios, powers, float(np.median(noise[part][here])))
-        close.append(abs(np.nanmedian(locres[part][here]) - expected) <= STEP * 1.01)
-    assert len(close) > 20
-    assert np.mean(close) >= 0.9
+        if here.sum() >= 200:
+            medians.append(np.nanmedian(locres[part][here]))
+            powers.append(np.median(noise[part][here]))
+    curve = slab.truth["signal_power"]
+    signal = (np.asarray(curve["frequency_per_angstrom"]), np.asarray(curve["power"]))
+    expected = predicted_resolution(tests, VOXEL, 2, signal, powers, Wedge())
+    assert len(medians) > 20
+    assert np.mean(np.abs(medians - expected) <= STEP * 1.01) >= 0.9
 
 
 def test_where_there_is_no_particle_fine_detail_is_not_found(slab, done):
@@ -190,6 +147,24 @@ def test_a_thin_tilt_axis_is_refused(tmp_path):
         )
 
 
+def test_a_dry_run_of_one_tomogram_names_every_pass_and_leaves_nothing(tmp_path):
+    rng, paths = np.random.default_rng(0), []
+    for half in ("half1", "half2"):
+        paths.append(tmp_path / f"t_{half}.mrc")
+        noise = rng.standard_normal((24, 48, 48)).astype(np.float32)
+        with mrcfile.new(paths[-1], data=noise) as file:
+            file.voxel_size = VOXEL
+    command = ["monotomo", *map(str, paths), "-o", str(tmp_path / "out"), "--cluster", "none"]
+    command += ["--resolution-range", "20", "60", "--step", "8", "--dry-run", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    names = {job["job"] for job in json.loads(result.stdout)["jobs"]}
+    assert {"monores noise 0", "monores decisions 0"} <= names
+    assert not (tmp_path / "out").exists()
+    many = CliRunner().invoke(app, ["monotomo", str(tmp_path), "-o", str(tmp_path), "--dry-run"])
+    assert isinstance(many.exception, UsageError)
+
+
 def test_a_folder_of_tomograms_gives_one_row_each_and_resumes(tmp_path):
     rng = np.random.default_rng(0)
     for number in (1, 2):
@@ -209,6 +184,10 @@ def test_a_folder_of_tomograms_gives_one_row_each_and_resumes(tmp_path):
     assert [row["tomogram"] for row in rows] == ["bad", "rec_TS_1", "rec_TS_2"]
     assert [row["state"] == "done" for row in rows] == [False, True, True]
     before = (tmp_path / "out" / "rec_TS_1" / "run.json").stat().st_mtime_ns
+    summary = (tmp_path / "out" / "summary.csv").read_bytes()
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, OutputExistsError)
+    assert (tmp_path / "out" / "summary.csv").read_bytes() == summary
     again = CliRunner().invoke(app, [*command, "--resume"])
     assert again.exit_code == 0, again.output
     assert (tmp_path / "out" / "rec_TS_1" / "run.json").stat().st_mtime_ns == before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from distres.errors import InputError
+from distres.errors import InputError, OutputExistsError
 from tomo.particles import resolution_at_particles
 
 
@@ -39,7 +39,7 @@ def test_voxel_coordinates_are_read_at_the_nearest_voxel(run, tmp_path):
     found = resolution_at_particles(run, star, out)
     assert column(out) == [12.5, 0, 12.5, 0]
     assert found.summary()["with_resolution"] == 2
-    resolution_at_particles(run, star, out, tomogram="A")
+    resolution_at_particles(run, star, out, tomogram="A", overwrite=True)
     assert column(out) == [12.5, 0, 0, 0]
 
 
@@ -60,3 +60,30 @@ def test_tables_without_coordinates_and_unfinished_runs_are_refused(run, tmp_pat
         resolution_at_particles(run, star, tmp_path / "out.star")
     with pytest.raises(InputError, match="no finished run"):
         resolution_at_particles(tmp_path, star, tmp_path / "out.star")
+
+
+def test_a_table_is_replaced_only_when_asked_and_gets_its_column_once(run, tmp_path):
+    star, labels = tmp_path / "p.star", " ".join(f"_rlnCoordinate{axis}" for axis in "XYZ")
+    star.write_text(f"data_particles\n\nloop_\n{labels}\n5 4 3\n")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        resolution_at_particles(run, star, star)
+    for _ in range(2):
+        resolution_at_particles(run, star, star, overwrite=True)
+        assert column(star) == [12.5]
+
+
+@pytest.mark.parametrize(
+    ("table", "tomogram", "message"),
+    [
+        ("{labels} 5 4", None, "as a STAR file"),
+        ("", None, "no table"),
+        ("{labels} 5 4 up", None, "no number"),
+        ("{labels} 5 4 3", "A", "no rlnTomoName"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named(run, tmp_path, table, tomogram, message):
+    labels = "data_ loop_ " + " ".join(f"_rlnCoordinate{axis}" for axis in "XYZ")
+    star = tmp_path / "p.star"
+    star.write_text(table.format(labels=labels) + "\n")
+    with pytest.raises(InputError, match=message):
+        resolution_at_particles(run, star, tmp_path / "out.star", tomogram=tomogram)
