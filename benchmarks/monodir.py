@@ -3,13 +3,17 @@
 Usage: python benchmarks/monodir.py [--folder DIR] [--directions 81] [--edge 128] [--pictures DIR]
            [--only CASE ...]
        python benchmarks/monodir.py --cost HALF1 HALF2 MASK
+       python benchmarks/monodir.py --quadrants FOLDER
+       python benchmarks/monodir.py --tiles FOLDER
 
 A ball of random atoms is averaged over many copies. Each copy is turned by a random vector whose
 three components have the angular error as standard deviation, and shifted alike by the shift error;
 both halves have copies of their own and white noise. A missing cone is cut out of signal and noise
 alike, as particles that were never seen leave it. Runs in the folder are not computed again.
 
---cost runs one pair of 128^3 voxels and tells MonoRes, which runs beside it, from MonoDir.
+--cost runs one pair of 128^3 voxels and tells MonoRes, which runs beside it, from MonoDir. FOLDER
+holds half1, half2, mask and labels of a blob of 128^3 voxels, as .mrc.gz: --quadrants prints the
+medians of each part, --tiles what cores of 64 voxels change with 46 directions.
 """
 
 import argparse
@@ -20,6 +24,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import scipy.fft
+import zarr
 from common import distres, measure, startup, table, unit_seconds
 from matplotlib import image
 from matplotlib.figure import Figure
@@ -59,12 +64,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CASES, help="these cases")
     parser.add_argument("--pictures", type=Path, help="write the pictures of the docs here")
     parser.add_argument("--cost", nargs=3, type=Path, metavar=("HALF1", "HALF2", "MASK"))
+    parser.add_argument("--quadrants", type=Path, metavar="FOLDER")
+    parser.add_argument("--tiles", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="distres-monodir-"))
     folder.mkdir(parents=True, exist_ok=True)
     if options.cost:
         cost(folder, options.cost)
         return
+    for task, source in ((quadrants, options.quadrants), (tiles, options.tiles)):
+        if source:
+            task(folder, source)
+            return
     runs: dict[str, Path] = {}
     for name, errors in CASES.items():
         if options.only and name not in options.only:
@@ -210,6 +221,53 @@ def cost(folder: Path, paths: list[Path]) -> None:
     print(table(cells, ("command", "CPU s (u)", "without start-up", "peak MB")))
     for name, _, net, _ in rows[:2]:
         print(f"{name}, without MonoRes and start-up: {(net - rows[2][2]) / unit:.0f} u")
+
+
+def run_pair(source: Path, run: Path, *more: str) -> dict:
+    """Run the pair of a folder on one processor; return the record."""
+    half1, half2, mask = (source / f"{role}.mrc.gz" for role in ("half1", "half2", "mask"))
+    common = ("-m", mask, "--overwrite", "--cluster", "none", "--no-pictures", "--device", "cpu")
+    measure(distres("monodir", half1, half2, *common, "-o", run, *more))
+    return json.loads((run / "run.json").read_text())
+
+
+def quadrants(folder: Path, source: Path) -> None:
+    """Print the medians of each quadrant."""
+    run = folder / "quadrants"
+    record = run_pair(source, run)
+    labels = mrcfile.read(source / "labels.mrc.gz")
+    rows = []
+    for name in ("highest", "adr", "lowest", "monores"):
+        values = mrcfile.read(run / record["outputs"][name])
+        parts = (values[(labels == q) & (values > 0)] for q in (1, 2, 3, 4))
+        rows.append([name, *(f"{np.median(part):.2f}" for part in parts)])
+    print(table(rows, ["map", "B 40", "B 120", "B 300", "B 700"]))
+
+
+def tiles(folder: Path, source: Path) -> None:
+    """Cores of 64 voxels against one tile: each direction at each point, and the maps."""
+    found = {}
+    for name, core in (("whole", "128"), ("tiles", "64")):
+        more = ("--directions", "46", "--keep-directions", "--tile", core)
+        record = run_pair(source, folder / name, *more)
+        store = zarr.open_group(folder / name / "run.zarr", mode="r")
+        arrays = {"each direction": record["monodir"]["directional"]} | {
+            role: record["arrays"][role]
+            for role in ("radial", "tangential", "adr", "anisotropy", "highest", "lowest")
+        }
+        found[name] = {role: np.asarray(store[path]) for role, path in arrays.items()}
+        # Of single directions tests are counted, as if all were half a voxel apart.
+        tests = np.array(record["monodir"]["resolutions_angstrom"])[::-1]
+        place = np.interp(found[name]["each direction"], tests, np.arange(len(tests)))
+        found[name]["each direction"] = 0.5 * place
+    rows = []
+    for role, one in found["whole"].items():
+        away = np.abs(one - found["tiles"][role])
+        away = away[np.isfinite(away)]
+        # The finest step is half a voxel of 1 angstrom.
+        limits = (0.01, 0.25, 0.5001)
+        rows.append([role, *(f"{100 * np.mean(away < limit):.2f} %" for limit in limits)])
+    print(table(rows, ["what", "same", "less than half a step", "one step or less"]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """What LocalDeblur is given: a map, a resolution map of any program, a mask; or two half maps."""
 
 import json
-import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,12 @@ import numpy as np
 from distres.engine.elsewhere import store_of
 from distres.engine.jobs import OutputSpec, Source, TileInputs, TileJob, TileResult, ZarrSource
 from distres.engine.planner import plan_tiles
-from distres.errors import DistresWarning, InputError
+from distres.errors import InputError
 from distres.io.grid import Grid
 from distres.io.names import stem_of
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.methods.options import RunOptions
-from distres.methods.session import Session
-
-logger = logging.getLogger(__name__)
+from distres.methods.session import Session, noting
 
 MEAN = "deblur/observed"
 
@@ -93,8 +89,7 @@ def open_map(density: VolumeLike, locres: VolumeLike, options: RunOptions) -> Ma
     InputError
         A file cannot be read, or grids differ.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DistresWarning)
+    with noting() as notes:
         first = open_volume(density, options.pixel_size_angstrom)
         second: Volume | RunResolution
         if isinstance(locres, str | Path) and (Path(locres) / "run.json").is_file():
@@ -107,10 +102,8 @@ def open_map(density: VolumeLike, locres: VolumeLike, options: RunOptions) -> Ma
         if options.mask is not None:
             mask = open_volume(options.mask, options.pixel_size_angstrom)
             require_same_grid(first, mask)
-    notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    for note in notes:
-        logger.warning("%s", note)
-    return MapInputs(density=first, locres=second, mask=mask, stem=stem_of(first.path), notes=notes)
+    stem = stem_of(first.path)
+    return MapInputs(density=first, locres=second, mask=mask, stem=stem, notes=tuple(notes))
 
 
 def open_run_resolution(directory: Path, threshold: float | None = None) -> RunResolution:

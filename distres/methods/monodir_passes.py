@@ -12,7 +12,6 @@ from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.runner import output
 from distres.io.grid import Grid
-from distres.kernels.centred import Float3
 from distres.kernels.directional_maps import MAPS
 from distres.kernels.monodir import HALO_VOX, cone_halo_vox
 from distres.kernels.monores import LevelTests
@@ -33,6 +32,7 @@ from distres.methods.monores_passes import Passes
 from distres.methods.monores_tiles import NEVER_CODE
 from distres.methods.nearby import tiles_near
 from distres.methods.products import FLAG_OUTSIDE
+from distres.methods.solvent import middle_angstrom
 
 # Bounds of what a tile function takes for a voxel of its block, and for each direction: 128^3 with
 # 81 directions took 102 in all.
@@ -83,7 +83,7 @@ class DirectionalPasses(Passes):
             inputs=sources,
             parameters={
                 **self._noise_region(tests),
-                "middle_angstrom": list(centre_angstrom(self.inputs)),
+                "middle_angstrom": list(middle_angstrom(self.inputs.grid)),
                 "cones": self._cones(),
             },
             tiles=tiles_near(solved, plan, factor=2**tests.level),
@@ -118,7 +118,7 @@ class DirectionalPasses(Passes):
             parameters |= {
                 "resolutions": self.resolutions.tolist(),
                 "shape": list(grid.shape),
-                "centre_angstrom": list(centre_angstrom(inputs)),
+                "centre_angstrom": list(middle_angstrom(inputs.grid)),
                 "tolerance_angstrom": self.directional.tolerance_angstrom(inputs.grid),
                 "keep": self.directional.keep_directions,
             }
@@ -151,13 +151,6 @@ class DirectionalPasses(Passes):
         """Return count, half-angle and edge."""
         chosen = self.directional
         return [chosen.directions, chosen.cone_degrees, chosen.edge_degrees]
-
-
-def centre_angstrom(inputs: MonoResInputs) -> Float3:
-    """Return the middle of the volume in angstrom from voxel 0: radii are counted from there."""
-    grid = inputs.grid
-    z, y, x = (n // 2 * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
-    return z, y, x
 
 
 def require_tiles(

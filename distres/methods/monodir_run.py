@@ -6,7 +6,7 @@ from typing import Any
 from distres.io.volume import VolumeLike
 from distres.methods.mask import MaskResult
 from distres.methods.monodir import MonoDirResult, run_monodir
-from distres.methods.monodir_passes import DirectionalPasses, centre_angstrom, require_tiles
+from distres.methods.monodir_passes import DirectionalPasses, require_tiles
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_profiles import PROFILES, ZSCORE, Profiles, run_profiles
 from distres.methods.monodir_tables import preferred_directions, write_tables
@@ -15,6 +15,7 @@ from distres.methods.monores_inputs import Given, bring_inputs, open_given, stan
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.session import Session, open_session
+from distres.methods.solvent import middle_angstrom
 from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monodir"
@@ -72,7 +73,7 @@ def compute_monodir(
             session,
             inputs.grid,
             {name: {**result.arrays, "monores": undirected.locres}[name] for name in PROFILES},
-            centre_angstrom(inputs),
+            middle_angstrom(inputs.grid),
             mask.occupancy,
         )
         record = _finish(session, given, parameters, mask, result, undirected, profiles)

@@ -48,6 +48,18 @@ class HalfMaps:
         return found if self.mask is None else {**found, "mask": self.mask}
 
 
+@contextmanager
+def noting() -> Iterator[list[str]]:
+    """Collect what opening the inputs warns of, and say it once all of them are open."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DistresWarning)
+        yield notes
+    notes += dict.fromkeys(str(warning.message) for warning in caught)
+    for note in notes:
+        logger.warning("%s", note)
+
+
 def open_half_maps(half1: VolumeLike, half2: VolumeLike | None, options: RunOptions) -> HalfMaps:
     """Open both half maps and the mask, and check them against each other in seconds.
 
@@ -63,23 +75,19 @@ def open_half_maps(half1: VolumeLike, half2: VolumeLike | None, options: RunOpti
     InputError
         A file cannot be read, the halves are identical, or shapes, voxel sizes or positions differ.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DistresWarning)
+    with noting() as notes:
         pair = open_halves(half1, half2, options.pixel_size_angstrom)
         logger.info("half maps: %s and %s (%s)", pair.first.path, pair.second.path, pair.rule)
         mask = None
         if options.mask is not None:
             mask = open_volume(options.mask, options.pixel_size_angstrom)
             require_same_grid(pair.first, mask)
-    notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    for note in notes:
-        logger.warning("%s", note)
     return HalfMaps(
         half1=pair.first,
         half2=pair.second,
         mask=mask,
         stem=stem_of(pair.first.path),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

@@ -1,16 +1,15 @@
 """One map, or two half maps: what a method that takes either was given."""
 
 import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from distres.errors import DistresWarning, InputError
+from distres.errors import InputError
 from distres.io.halves import find_partner
 from distres.io.names import stem_of
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.methods.options import RunOptions
-from distres.methods.session import HalfMaps, open_half_maps
+from distres.methods.session import HalfMaps, noting, open_half_maps
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +54,14 @@ def open_maps(
         return open_half_maps(first, second, options)
     if second is not None:
         raise InputError("two maps were given with --single; give one, or leave the option out")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DistresWarning)
+    with noting() as notes:
         volume = open_volume(first, options.pixel_size_angstrom)
         mask = None
         if options.mask is not None:
             mask = open_volume(options.mask, options.pixel_size_angstrom)
             require_same_grid(volume, mask)
-    notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    for note in notes:
-        logger.warning("%s", note)
     stem = stem_of(volume.path)
-    return Map(half1=volume, half2=volume, mask=mask, stem=stem, notes=notes)
+    return Map(half1=volume, half2=volume, mask=mask, stem=stem, notes=tuple(notes))
 
 
 def _has_partner(path: str | Path) -> bool:

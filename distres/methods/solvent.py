@@ -9,6 +9,7 @@ import numpy.typing as npt
 from distres.engine.jobs import Source
 from distres.errors import InputError
 from distres.io.grid import Float3, Grid
+from distres.kernels.shellprofile import shell_of, shell_sums
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,14 @@ class NoiseSphere:
     @classmethod
     def everywhere(cls, grid: Grid) -> "NoiseSphere":
         """Return a sphere that holds the whole volume."""
-        z, y, x = (n // 2 * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
         lengths = (n * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
-        return cls(centre_angstrom=(z, y, x), radius_angstrom=sum(lengths))
+        return cls(centre_angstrom=middle_angstrom(grid), radius_angstrom=sum(lengths))
+
+
+def middle_angstrom(grid: Grid) -> Float3:
+    """Return the middle of a volume in angstrom from voxel 0: radii are counted from there."""
+    z, y, x = (n // 2 * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True))
+    return z, y, x
 
 
 def find_noise_sphere(coarse: Source, grid: Grid, occupancy: Source) -> NoiseSphere:
@@ -53,51 +59,37 @@ def find_noise_sphere(coarse: Source, grid: Grid, occupancy: Source) -> NoiseSph
     InputError
         No shell of solvent is left, or the solvent is silent: the map was masked or denoised.
     """
-    values = np.asarray(coarse.read((slice(None),) * 3), dtype=np.float64)
+    values = np.asarray(coarse.read((slice(None),) * 3), dtype=np.float32)
     factor = round(grid.shape[2] / values.shape[2]) or 1
-    spacing = [d * factor for d in grid.voxel_size_angstrom]
-    centre = [n // 2 * d for n, d in zip(grid.shape, grid.voxel_size_angstrom, strict=True)]
-    distance = _distances(values.shape, spacing, centre)
+    spacing, centre = grid.coarser(factor).voxel_size_angstrom, middle_angstrom(grid)
     occupied = _occupied(occupancy, values.shape, factor)
     if not occupied.any():
         raise InputError("the mask is empty; no voxel can get a resolution")
     step = max(spacing)
-    shell = (distance / step).astype(np.int64)
+    shell = shell_of((0, 0, 0), values.shape, spacing, centre, step)
     inner = int(shell[occupied].max()) + 1
-    reach = min((min(c, n * d - c) for c, n, d in zip(centre, values.shape, spacing, strict=True)))
+    reach = min(min(c, n * d - c) for c, n, d in zip(centre, values.shape, spacing, strict=True))
     outer = int(reach / step)
-    count = np.bincount(shell.ravel())
-    mean = np.bincount(shell.ravel(), values.ravel()) / np.maximum(count, 1)
-    variance = np.bincount(shell.ravel(), values.ravel() ** 2) / np.maximum(count, 1) - mean**2
+    count, total, squares = shell_sums(shell, values, int(shell.max()) + 1).T
+    count = np.maximum(count, 1)
+    variance = squares / count - (total / count) ** 2
     for r in range(max(inner, 1), min(outer, len(variance))):
         if variance[r] < CLIFF_RATIO * variance[r - 1]:
             outer = r - 1
             break
     solvent = ~occupied & (shell < outer)
     logger.info("noise is taken from the solvent within %.0f angstrom", outer * step)
-    if outer * step <= FEWEST_SHELLS * step or not solvent.any():
+    if outer <= FEWEST_SHELLS or not solvent.any():
         raise InputError(_NO_SOLVENT)
     if values[solvent].std() < FAINT * values[occupied].std():
         raise InputError(_NO_SOLVENT)
-    return NoiseSphere(
-        centre_angstrom=(centre[0], centre[1], centre[2]), radius_angstrom=outer * step
-    )
+    return NoiseSphere(centre_angstrom=centre, radius_angstrom=outer * step)
 
 
 _NO_SOLVENT = (
     "the solvent around the particle holds no noise: the map was masked or denoised; give its half "
     "maps, the map as it was reconstructed, or --noise-region"
 )
-
-
-def _distances(
-    shape: tuple[int, ...], spacing: list[float], centre: list[float]
-) -> npt.NDArray[np.float64]:
-    squared = np.zeros(shape)
-    for axis, (n, d, c) in enumerate(zip(shape, spacing, centre, strict=True)):
-        along = (np.arange(n) * d - c) ** 2
-        squared += along.reshape([-1 if a == axis else 1 for a in range(3)])
-    return np.sqrt(squared)
 
 
 def _occupied(occupancy: Source, shape: tuple[int, ...], factor: int) -> npt.NDArray[np.bool_]:
