@@ -78,6 +78,7 @@ def deepres(
     output: shared.Output = None,
     store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
+    symmetry: shared.Symmetry = "C1",
     model: Model = ModelName.auto,
     resolution_range: Annotated[
         tuple[float, float] | None,

@@ -23,6 +23,7 @@ def deepres(
     model: str = "auto",
     resolution_range: tuple[float, float] | None = None,
     pixel_size: float | None = None,
+    symmetry: str = "C1",
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -61,6 +62,7 @@ def deepres(
         memory=memory,
         resume=resume,
         overwrite=overwrite,
+        symmetry=symmetry,
         device=chosen.device,
     ) as options:
         return compute_deepres(density, chosen, options).dataset(load=output is None)

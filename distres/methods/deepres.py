@@ -32,7 +32,7 @@ from distres.methods.deepres_tiles import (
     UNCERTAINTY,
     deepres_tile,
 )
-from distres.methods.nearby import tiles_near
+from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 
 # Blocks of the map, its copy, answers and flags; then the copy on the network's grid, its square
@@ -166,6 +166,7 @@ def deepres_job(
     model: Model,
     *,
     rms: float,
+    particle: Source | None = None,
     tile: int | None = None,
 ) -> TileJob:
     """Plan the pass.
@@ -173,7 +174,7 @@ def deepres_job(
     Parameters
     ----------
     density, mask
-        On `grid`; voxels with a positive mask are answered.
+        On `grid`; voxels with a mask of a half or more are answered.
     occupancy
         Largest mask value per cell: tiles without any are not read. None computes all tiles.
     grid
@@ -184,6 +185,9 @@ def deepres_job(
         What to compute.
     rms
         Of the map, to know what is silent.
+    particle
+        The whole mask, where `mask` is only the part of it to answer: the paper's network looks at
+        a map without solvent.
     tile
         Core edge in voxels, overriding the planner.
     """
@@ -198,7 +202,11 @@ def deepres_job(
         tile=tile,
         process_bytes=PROCESS_BYTES + 8 * model.parameter_count,
         run=run,
+        focus=focus_on(occupancy),
     )
+    inputs = {"map": density, "mask": mask}
+    if model.published:
+        inputs["particle"] = particle or mask
     outputs = {
         LOCRES: OutputSpec(lead=(1,)),
         FLAGS: OutputSpec(dtype="uint8", lead=(1,), fill_value=FLAG_OUTSIDE),
@@ -209,7 +217,7 @@ def deepres_job(
         name="deepres",
         plan=plan,
         function=deepres_tile,
-        inputs={"map": density, "mask": mask},
+        inputs=inputs,
         outputs=outputs,
         parameters=tile_parameters(grid, model, parameters, rms=rms, every=every),
         tiles=tiles_near(occupancy, plan),
@@ -264,11 +272,22 @@ def run_deepres(
     model: Model,
     *,
     rms: float,
+    particle: Source | None = None,
     tile: int | None = None,
 ) -> DeepResResult:
     """Compute DeepRes of a map; see `deepres_job` for the arguments."""
     job = deepres_job(
-        density, mask, occupancy, grid, run, executor, parameters, model, rms=rms, tile=tile
+        density,
+        mask,
+        occupancy,
+        grid,
+        run,
+        executor,
+        parameters,
+        model,
+        rms=rms,
+        particle=particle,
+        tile=tile,
     )
     table = run_job(job, run=run, executor=executor)
     return DeepResResult(

@@ -1,8 +1,9 @@
 """A whole run of DeepRes: a map in; resolution, uncertainty, pictures and record out."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import zarr
 
 from distres.engine.cluster import Executor
@@ -21,12 +22,13 @@ from distres.methods.deepres import (
     run_deepres,
 )
 from distres.methods.deepres_model import Model, find_model
-from distres.methods.mask import MaskResult, search_level
+from distres.methods.deepres_tiles import INSIDE
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_session
 from distres.methods.single import open_maps
+from distres.methods.symmetry import Unit, bring_unit, levels_for_search
 from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
 
 METHOD = "deepres"
@@ -64,7 +66,7 @@ def compute_deepres(
     maps = open_maps(density, None, options, single=True)
     grid = maps.half1.grid
     model = model_for(grid, parameters)
-    levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+    levels = levels_for_search(maps, options)
     with open_session(
         options,
         default_output=f"{maps.stem}_{METHOD}",
@@ -73,20 +75,23 @@ def compute_deepres(
         _warn_before(session, grid, parameters, model)
         pyramid = ingest(maps.half1, session.run, "map", session.executor, levels)
         mask = bring_mask(session, maps, pyramid, None)
+        unit = bring_unit(session, maps, mask, pyramid, None)
         result = run_deepres(
             pyramid[0],
-            mask.source,
-            mask.occupancy,
+            unit.source,
+            unit.occupancy,
             grid,
             session.run,
             session.executor,
             parameters,
             model,
             rms=stored_rms(pyramid[0]),
+            particle=mask.source,
             tile=options.tile_vox,
         )
         _warn_after(session, result)
-        record = _finish(session, maps, parameters, mask, result)
+        result = _expanded(session, unit, result)
+        record = _finish(session, maps, parameters, unit, result)
         return MethodRun(directory=session.run.directory, record=record, density=(pyramid[0],))
 
 
@@ -168,13 +173,33 @@ def _warn_after(session: Session, result: DeepResResult) -> None:
         )
 
 
+def _expanded(session: Session, unit: Unit, result: DeepResResult) -> DeepResResult:
+    """Give every voxel of the mask answer, uncertainty and flags of its mate in the unit."""
+    told = {} if result.uncertainty is None else {"uncertainty": result.uncertainty}
+    copied = unit.copied(
+        session,
+        {"locres": result.locres, **told},
+        result.flags,
+        # A mask of exactly a half is inside.
+        mask_above=float(np.nextafter(np.float32(INSIDE), np.float32(0))),
+        plain=("uncertainty",),
+    )
+    return replace(
+        result,
+        locres=copied["locres"],
+        flags=copied["flags"],
+        uncertainty=copied.get("uncertainty"),
+    )
+
+
 def _finish(
     session: Session,
     maps: HalfMaps,
     parameters: DeepResParameters,
-    mask: MaskResult,
+    unit: Unit,
     result: DeepResResult,
 ) -> dict[str, Any]:
+    mask = unit.mask
     extra = {} if result.uncertainty is None else {"uncertainty": result.uncertainty}
     return finish(
         session,
@@ -187,6 +212,7 @@ def _finish(
             METHOD: result.as_json(),
             "mask_statistics": mask.statistics,
             "citations": [CITATION],
+            **unit.facts,
         },
     )
 
@@ -201,7 +227,7 @@ def dry_run(
     maps = open_maps(density, None, options, single=True)
     grid = maps.half1.grid
     model = model_for(grid, parameters)
-    levels = 1 if maps.mask is not None else search_level(grid.shape) + 1
+    levels = levels_for_search(maps, options)
     with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
         executor = session.executor
         jobs = ingest_jobs(maps.half1, "map", executor, levels)

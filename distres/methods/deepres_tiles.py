@@ -102,7 +102,7 @@ def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     Parameters
     ----------
     inputs
-        ``map`` and ``mask``.
+        ``map`` and ``mask``; for the paper's network ``particle``, outside which it sees nothing.
     parameters
         ``model`` (see `distres.methods.deepres_model.Model`), ``spacing_angstrom`` (z, y, x),
         ``every``, ``floor``, ``precision``, ``device``.
@@ -143,7 +143,7 @@ def _block(sources: Mapping[str, Source], place: Place, parameters: Parameters) 
     """Read the map; for the paper's network, masked as it was trained."""
     block = read_reflected(sources["map"], place.spans)
     if parameters["model"]["published"]:
-        mask = read_reflected(sources["mask"], place.spans) >= INSIDE
+        mask = read_reflected(sources["particle"], place.spans) >= INSIDE
         block *= ndimage.binary_dilation(mask, np.ones((3, 3, 3), bool))
     return block
 

@@ -6,31 +6,27 @@ voxel solved has the surroundings, and the answer, that it has without symmetry.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
-
-import numpy as np
 
 from distres.engine.jobs import OutputSpec, Source, TileJob, ZarrSource
 from distres.engine.planner import plan_tiles
 from distres.engine.runner import output, run_job
 from distres.engine.tiles import TilePlan
-from distres.errors import InputError
-from distres.io.volume import Grid
-from distres.kernels.symmetry import generators, operators, settings_of
-from distres.kernels.symmetry_check import Agreement, Float3, agreement
+from distres.kernels.symmetry import operators
 from distres.methods.mask import MaskResult, search_level
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 from distres.methods.nearby import FewCells, tiles_near
 from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.session import HalfMaps, Session
+from distres.methods.symmetry_setting import check_level, find_setting
 from distres.methods.symmetry_tiles import (
     FLAGS,
-    LOCRES,
     UNIT,
     UNIT_OCCUPANCY,
+    copied_path,
     expand_tile,
     unit_tile,
 )
@@ -39,10 +35,6 @@ logger = logging.getLogger(__name__)
 
 # Around the unit so many voxels are solved as well: its mates fall between voxels.
 MARGIN_VOX = 2.0
-# Copies are compared on the first level whose longest edge is at most this.
-CHECK_EDGE_VOX = 128
-DOUBTFUL = 0.9
-REFUSED = 0.7
 UNIT_BYTES_PER_VOXEL = 40.0
 EXPAND_BYTES_PER_VOXEL = 160.0
 
@@ -96,34 +88,77 @@ class Unit:
         """
         if self.settings is None:
             return result
-        locres = output(session.run, result.locres)
-        flags = output(session.run, result.flags)
+        copied = self.copied(
+            session, {"locres": result.locres}, result.flags, mask_above=mask_above
+        )
+        changed: Answer = replace(result, **copied)  # type: ignore[type-var]
+        return changed
+
+    def copied(
+        self,
+        session: Session,
+        maps: Mapping[str, str],
+        flags: str,
+        *,
+        mask_above: float = 0.0,
+        plain: Collection[str] = (),
+    ) -> dict[str, str]:
+        """Give every voxel of the mask what its mate has in several maps.
+
+        Parameters
+        ----------
+        maps
+            Paths of what a method left in the run's store for the unit, by name; the first is the
+            one that the flags tell of.
+        flags
+            Path of the flags.
+        mask_above
+            As in `expanded`.
+        plain
+            Names of maps that hold no resolutions: they are interpolated as they are, not 1 / R.
+
+        Returns
+        -------
+        dict
+            Paths by name, and that of the flags as ``flags``; as they were without symmetry.
+        """
+        if self.settings is None:
+            return {**maps, "flags": flags}
+        sources = {name: output(session.run, path) for name, path in maps.items()}
+        bits = output(session.run, flags)
         z, y, x = self.settings["shape"]
-        plan = _plan(session, (z, y, x), EXPAND_BYTES_PER_VOXEL)
-        lead = locres.shape[:1]
+        bytes_per_voxel = EXPAND_BYTES_PER_VOXEL + 4.0 * len(maps)
+        plan = _plan(session, (z, y, x), bytes_per_voxel)
+        outputs = {
+            copied_path(name): OutputSpec(lead=source.shape[:-3])
+            for name, source in sources.items()
+        }
         job = TileJob(
             name="symmetry expansion",
             plan=plan,
             function=expand_tile,
-            inputs={"locres": locres, "flags": flags, "mask": self.mask.source},
+            inputs={**sources, "flags": bits, "mask": self.mask.source},
             outputs={
-                LOCRES: OutputSpec(lead=lead),
-                FLAGS: OutputSpec(dtype="uint8", lead=lead, fill_value=FLAG_OUTSIDE),
+                **outputs,
+                FLAGS: OutputSpec(dtype="uint8", lead=bits.shape[:-3], fill_value=FLAG_OUTSIDE),
             },
-            parameters={**self.settings, "mask_above": mask_above},
+            parameters={
+                **self.settings,
+                "mask_above": mask_above,
+                "inverse": {name: name not in plain for name in maps},
+            },
             tiles=tiles_near(self.mask.occupancy, plan),
-            bytes_per_voxel=EXPAND_BYTES_PER_VOXEL,
+            bytes_per_voxel=bytes_per_voxel,
         )
         run_job(job, run=session.run, executor=session.executor)
-        changed: Answer = replace(result, locres=LOCRES, flags=FLAGS)  # type: ignore[type-var]
-        return changed
+        return {**{name: copied_path(name) for name in maps}, "flags": FLAGS}
 
 
 def levels_for_search(maps: HalfMaps, options: RunOptions) -> int:
     """Return how many pyramid levels looking for a mask and checking a symmetry need."""
     shape = maps.half1.shape
     levels = 1 if maps.mask is not None else search_level(shape) + 1
-    return levels if options.point_group == ("C1",) else max(levels, _check_level(shape) + 1)
+    return levels if options.point_group == ("C1",) else max(levels, check_level(shape) + 1)
 
 
 def bring_unit(
@@ -151,7 +186,7 @@ def bring_unit(
     if session.options.point_group == ("C1",):
         return Unit(source=mask.source, occupancy=mask.occupancy, mask=mask)
     grid = maps.half1.grid
-    setting, centre, found = _checked(session, grid, mask, first, second)
+    setting, centre, found = find_setting(session, grid, mask.source, first, second)
     settings = {
         "setting": setting,
         "shape": list(grid.shape),
@@ -201,71 +236,3 @@ def _plan(session: Session, shape: tuple[int, int, int], bytes_per_voxel: float)
         multiple=OCCUPANCY_DIVISOR,
         run=session.run,
     )
-
-
-def _check_level(shape: tuple[int, int, int]) -> int:
-    level = 0
-    while -(-max(shape) // 2**level) > CHECK_EDGE_VOX:
-        level += 1
-    return level
-
-
-def _checked(
-    session: Session,
-    grid: Grid,
-    mask: MaskResult,
-    first: Sequence[Source],
-    second: Sequence[Source] | None,
-) -> tuple[str, Float3, Agreement]:
-    """Return the setting and the centre that the maps obey best, and how well.
-
-    Axes meet in voxel n / 2, the middle of most programs; where that does not fit, the middle of
-    the box is tried.
-    """
-    level = _check_level(grid.shape)
-    step = 2**level
-    every = (slice(None),) * 3
-    halves = [
-        None if source is None else np.asarray(source[level].read(every), np.float32)
-        for source in (first, second)
-    ]
-    inside = np.asarray(mask.source.read((slice(None, None, step),) * 3)) > 0
-    dz, dy, dx = (step * d for d in grid.voxel_size_angstrom)
-
-    def tried(setting: str, centre: Float3) -> Agreement:
-        z, y, x = (c / step for c in centre)
-        found = agreement(
-            halves[0],  # type: ignore[arg-type]
-            halves[1],
-            inside,
-            list(generators(setting)),
-            voxel_size_angstrom=(dz, dy, dx),
-            centre_vox=(z, y, x),
-        )
-        if found is None:
-            raise InputError(
-                "the half maps agree at no resolution that shows a symmetry; leave out --symmetry"
-            )
-        return found
-
-    z, y, x = (float(n // 2) for n in grid.shape)
-    middle = ((grid.shape[0] - 1) / 2, (grid.shape[1] - 1) / 2, (grid.shape[2] - 1) / 2)
-    wanted = session.options.point_group
-    candidates = [(tried(name, (z, y, x)), name, (z, y, x)) for name in wanted]
-    if max(entry[0].worst for entry in candidates) < DOUBTFUL and middle != (z, y, x):
-        candidates += [(tried(name, middle), name, middle) for name in wanted]
-    best, setting, centre = max(candidates, key=lambda entry: entry[0].worst)
-    said = f"{best.worst:.0%} of what they share down to {best.finest_angstrom:.1f} A"
-    if best.worst < REFUSED:
-        others = settings_of(setting[0]) if setting[0] in "TI" and len(wanted) == 1 else ()
-        fitting = [
-            name
-            for name in others
-            if name not in wanted and tried(name, (z, y, x)).worst >= DOUBTFUL
-        ]
-        remedy = f"they obey {fitting[0]}" if fitting else "leave out --symmetry, or turn the maps"
-        raise InputError(f"the maps do not obey {setting}: its copies agree in {said}; {remedy}")
-    if best.worst < DOUBTFUL:
-        session.warn(f"the maps obey {setting} only roughly: its copies agree in {said}")
-    logger.info("the maps obey %s: its copies agree in %s", setting, said)
-    return setting, centre, best

@@ -18,7 +18,6 @@ from distres.methods.products import FLAG_BORDER, FLAG_NEVER_ABOVE, FLAG_OUTSIDE
 
 UNIT = "symmetry/unit"
 UNIT_OCCUPANCY = "symmetry/unit_occupancy"
-LOCRES = "symmetry/locres"
 FLAGS = "symmetry/flags"
 
 # A mate this near to a voxel is that voxel: turns by right angles need no interpolation.
@@ -29,6 +28,7 @@ CELL_VOX = 8
 Parameters = Mapping[str, Any]
 Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]
+Index = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,37 +173,49 @@ def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
     return found
 
 
+def copied_path(name: str) -> str:
+    """Return where a map of the whole particle lies in the run's store."""
+    return f"symmetry/{name}"
+
+
 def expand_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     """Give every voxel of the mask in a tile what its mate in the unit was given.
 
-    Between voxels 1 / R is interpolated among the neighbours that have a number, where these carry
-    half the weight or more; flags are those of the nearest voxel.
+    Between voxels maps are interpolated among the neighbours that have a number, where these carry
+    half the weight or more: 1 / R of resolutions, other numbers themselves. Flags are those of the
+    nearest voxel.
 
     Parameters
     ----------
     inputs
-        ``locres`` and ``flags`` (threshold, z, y, x) of the unit, ``mask``.
+        Maps of the unit by name, (z, y, x) or with one more axis before; their ``flags``; ``mask``.
     parameters
-        Of `Frame`.
+        Of `Frame`; ``mask_above``; ``inverse``: by the name of a map whether it holds resolutions.
+        The first map is the one that the flags tell of.
     """
     frame = Frame.of(parameters)
     tile = inputs.tile
     inside = np.asarray(inputs.core("mask")) > parameters["mask_above"]
-    lead = inputs.sources["locres"].shape[0]
-    locres = np.full((lead, *tile.core_shape), np.nan, np.float32)
-    flags = np.full(locres.shape, FLAG_OUTSIDE, np.uint8)
+    inverse: Mapping[str, bool] = parameters["inverse"]
+
+    def blank(name: str, fill: float, dtype: npt.DTypeLike) -> Array:
+        return np.full((*inputs.sources[name].shape[:-3], *tile.core_shape), fill, dtype)
+
+    maps = {name: blank(name, np.nan, np.float32) for name in inverse}
+    flags = blank("flags", FLAG_OUTSIDE, np.uint8)
     voxels = np.argwhere(inside)
     points = frame.points(voxels + [s.start for s in tile.core])
     for mine, places in _together(frame.mates(points), frame.shape, tile):
         region, at = _around(places, frame.shape)
-        every = (slice(0, lead), *region)
-        resolution = np.asarray(inputs.sources["locres"].read(every))
-        bits = np.asarray(inputs.sources["flags"].read(every))
-        here = tuple(voxels[mine].T)
-        for index in range(lead):
-            values, marks = _sample(resolution[index], bits[index], at)
-            locres[(index, *here)], flags[(index, *here)] = values, marks
-    return TileResult(arrays={LOCRES: locres, FLAGS: flags})
+        here: Index = (..., *voxels[mine].T)
+        for name, values in maps.items():
+            solved = np.asarray(inputs.sources[name].read(region))
+            values[here] = _interpolated(solved, at, inverse=inverse[name])
+        told = next(iter(maps.values()))[here]
+        bits = np.asarray(inputs.sources["flags"].read(region))
+        flags[here] = _marks(bits[_nearest(bits, at)], np.isfinite(told))
+    copied = {copied_path(name): values for name, values in maps.items()}
+    return TileResult(arrays={**copied, FLAGS: flags})
 
 
 def _together(
@@ -229,25 +241,34 @@ def _around(places: Float, shape: tuple[int, ...]) -> tuple[Region, Float]:
     return (z, y, x), np.ascontiguousarray((places - low).T)
 
 
-def _sample(
-    resolution: Array, bits: npt.NDArray[np.uint8], at: Float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Interpolate one map of resolutions at places (3, n); take the flags of the nearest voxels."""
-    limits = np.array(resolution.shape)[:, None] - 1
-    nearest = tuple(np.clip(np.rint(at).astype(np.intp), 0, limits))
-    values = np.asarray(resolution[nearest], np.float32)
-    marks = bits[nearest]
+def _nearest(block: Array, at: Float) -> Index:
+    """Return where a block (..., z, y, x) holds the voxels nearest to places (3, n)."""
+    limits = np.array(block.shape[-3:])[:, None] - 1
+    return (..., *np.clip(np.rint(at).astype(np.intp), 0, limits))
+
+
+def _interpolated(solved: Array, at: Float, *, inverse: bool) -> npt.NDArray[np.float32]:
+    """Return the values of maps (..., z, y, x) at places (3, n)."""
+    found = np.asarray(solved[_nearest(solved, at)], np.float32)
     between = np.abs(at - np.rint(at)).max(axis=0) > ON_VOXEL
-    if between.any():
-        known = np.isfinite(resolution)
-        inverse = np.where(known, 1 / np.where(known, resolution, 1), 0).astype(np.float32)
+    if not between.any():
+        return found
+    for lead in np.ndindex(solved.shape[:-3]):
+        known = np.isfinite(solved[lead])
+        values = np.where(known, solved[lead], 1)
+        part = np.where(known, 1 / values if inverse else values, 0)
         weight, total = (
-            map_coordinates(part, at[:, between], order=1, mode="nearest")
-            for part in (known.astype(np.float32), inverse)
+            map_coordinates(each.astype(np.float32), at[:, between], order=1, mode="nearest")
+            for each in (known, part)
         )
         with np.errstate(divide="ignore", invalid="ignore"):
-            values[between] = np.where(weight >= 0.5, weight / total, np.nan)
-    # The neighbours decide whether there is a number; the flags must not say otherwise.
-    numbered = marks & ~np.uint8(FLAG_OUTSIDE | FLAG_NEVER_ABOVE)
-    without = (marks & np.uint8(FLAG_BORDER)) | np.uint8(FLAG_NEVER_ABOVE)
-    return values, np.where(np.isfinite(values), numbered, without).astype(np.uint8)
+            mean = weight / total if inverse else total / weight
+        found[(*lead, between)] = np.where(weight >= 0.5, mean, np.nan)
+    return found
+
+
+def _marks(bits: Array, known: Bool) -> npt.NDArray[np.uint8]:
+    """Return flags that agree with whether there is a number, which the neighbours decide."""
+    numbered = bits & ~np.uint8(FLAG_OUTSIDE | FLAG_NEVER_ABOVE)
+    without = (bits & np.uint8(FLAG_BORDER)) | np.uint8(FLAG_NEVER_ABOVE)
+    return np.where(known, numbered, without).astype(np.uint8)

@@ -8,28 +8,25 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from distres.engine.jobs import TileInputs
-from distres.engine.tiles import TilePlan
 from distres.errors import InputError, UsageError
-from distres.kernels.masks import block_max
 from distres.kernels.symmetry import AsymmetricUnit, operators
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
 from distres.methods.curves import curve_at
+from distres.methods.deepres import DeepResParameters
+from distres.methods.deepres_run import compute_deepres
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
-from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
-from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_NYQUIST, FLAG_OUTSIDE
+from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.radial import RadialParameters
 from distres.methods.radial_run import compute_radial
 from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
 from distres.methods.spheres_run import compute_spheres
-from distres.methods.symmetry_tiles import FLAGS, LOCRES, UNIT, expand_tile, unit_tile
 
 EDGE = 48
 MIDDLE = EDGE // 2
@@ -109,6 +106,12 @@ def run(particle, name, folder, symmetry, tile=None):
     return done, found["locres"].values, found["flags"].values
 
 
+def in_the_unit():
+    """Tell which voxels lie in the unit that is solved."""
+    places = np.stack(np.indices((EDGE,) * 3), -1).reshape(-1, 3) - float(MIDDLE)
+    return AsymmetricUnit.of("D2").holds(places).reshape((EDGE,) * 3)
+
+
 @pytest.mark.parametrize("name", FINITE)
 def test_inside_the_unit_nothing_changes_in_any_tiles(answers, name):
     """Where support is finite a solved voxel has the very bits it has without symmetry.
@@ -117,8 +120,7 @@ def test_inside_the_unit_nothing_changes_in_any_tiles(answers, name):
     """
     _, copied, flags = answers(name, "D2")
     _, whole, whole_flags = answers(name, "C1")
-    places = np.stack(np.indices((EDGE,) * 3), -1).reshape(-1, 3) - float(MIDDLE)
-    own = AsymmetricUnit.of("D2").holds(places).reshape((EDGE,) * 3)
+    own = in_the_unit()
     np.testing.assert_array_equal(flags[:, own], whole_flags[:, own])
     # RELION's blending adds spheres in another order: a few dozen roundings of 6e-8.
     rtol = 1e-5 if name == "relion" else 0
@@ -193,8 +195,50 @@ def test_the_curve_of_a_point_is_that_of_its_mate(answers):
         np.testing.assert_allclose(curve, curves[0], atol=1e-6)
 
 
+def deepres(particle, folder, symmetry, **more):
+    (first, second), mask = particle
+    options = RunOptions(
+        output=folder, mask=mask, pixel_size_angstrom=1.0, symmetry=symmetry, **more
+    )
+    parameters = DeepResParameters(model="A", device="cpu")
+    done = compute_deepres((first + second) / 2, parameters, options)
+    found = done.dataset(load=True)
+    return done, found["locres"].values[0], found["uncertainty"].values, found["flags"].values[0]
+
+
+def test_deepres_copies_answer_uncertainty_and_flags(particle, tmp_path):
+    """The unit has what it has without symmetry, its mates the same.
+
+    A network does not read a turned map quite alike: what it says of the mates itself is not this.
+    """
+    done, *copied = deepres(particle, tmp_path / "unit", "D2", tile_vox=24)
+    _, *whole = deepres(particle, tmp_path / "whole", "C1")
+    own, inside = in_the_unit(), particle[1] > 0
+    for mine, theirs in zip(copied[:2], whole[:2], strict=True):
+        np.testing.assert_array_equal(np.isfinite(mine), inside)
+        # Tiles give what the whole gives to 1e-5 (test_deepres.py).
+        np.testing.assert_allclose(mine[own], theirs[own], rtol=1e-5)
+        for axis in range(3):
+            np.testing.assert_array_equal(turned(mine, axis), mine)
+    np.testing.assert_array_equal(copied[2][own], whole[2][own])
+    np.testing.assert_array_equal((copied[2] & FLAG_OUTSIDE) > 0, ~inside)
+    # Two readings of one place lie within the uncertainty that the network states for one.
+    apart = np.abs(copied[0] - whole[0])[inside] / whole[1][inside]
+    assert (apart < 1).mean() > 0.68
+    facts = done.record["symmetry"]
+    assert facts["agreement"] == [1, 1]
+    # A quarter, and two voxels around it.
+    assert 0.25 < facts["voxels_solved"] / inside.sum() < 0.55
+
+
+def test_a_map_without_the_symmetry_is_refused(particle, tmp_path):
+    said = r"C4 is no symmetry of the map: turned copies agree in \d+% of its structure"
+    with pytest.raises(InputError, match=said):
+        deepres(particle, tmp_path / "run", "C4")
+
+
 def test_halves_without_the_symmetry_are_refused(particle, tmp_path):
-    with pytest.raises(InputError, match=r"do not obey C4: its copies agree in \d+%"):
+    with pytest.raises(InputError, match=r"C4 is no symmetry of the half maps: .* agree in \d+%"):
         run(particle, "blocres", tmp_path / "run", "C4")
 
 
@@ -230,114 +274,3 @@ def test_shells_refuse_a_symmetry(particle, tmp_path):
     options = RunOptions(output=tmp_path / "run", pixel_size_angstrom=1.0, symmetry="D2")
     with pytest.raises(UsageError, match="leave out --symmetry"):
         compute_radial(*particle[0], RadialParameters(thickness_angstrom=6.0), options)
-
-
-class Held:
-    """An array as a source."""
-
-    def __init__(self, values):
-        self.values, self.shape = values, values.shape
-
-    def read(self, region):
-        return self.values[(..., *region)] if len(region) == 3 else self.values[region]
-
-    def identity(self):
-        return {}
-
-
-def tiles(setting, core, mask, **more):
-    """Run both tile functions over a volume and put their tiles together."""
-    parameters = {
-        "setting": setting,
-        "shape": list(mask.shape),
-        "spacing_angstrom": [1.5] * 3,
-        "centre_vox": [float(n // 2) for n in mask.shape],
-        "margin_angstrom": 3.0,
-        "mask_above": 0.0,
-    }
-    function, names = (expand_tile, (LOCRES, FLAGS)) if more else (unit_tile, (UNIT,))
-    given = {"mask": mask, "occupancy": block_max(mask, OCCUPANCY_DIVISOR), **more}
-    sources = {name: Held(values) for name, values in given.items()}
-    shape = more["locres"].shape if more else mask.shape
-    out = {name: np.zeros(shape, np.float32) for name in names}
-    for tile in TilePlan(shape=mask.shape, core=(core,) * 3, halo=(0, 0, 0)):
-        result = function(TileInputs(tile=tile, sources=sources), parameters)
-        for name in names:
-            out[name][(..., *tile.core)] = result.arrays[name]
-    return [out[name].astype(np.uint8 if name == FLAGS else np.float32) for name in names]
-
-
-def invariant(setting, shape):
-    """A smooth resolution map that a group leaves as it is."""
-    places = (np.stack(np.indices(shape), -1).astype(float) - [n // 2 for n in shape]) / 10
-    total = np.zeros(shape)
-    for matrix in operators(setting):
-        total += np.cos(places @ (matrix @ [0.3, 0.7, 0.5]) * 2)
-    return (5 + 2 * total / np.abs(total).max()).astype(np.float32)
-
-
-@pytest.mark.parametrize("setting", ["C3", "D7", "T2", "O", "I1", "I2"])
-def test_any_group_copies_its_unit(setting):
-    shape = (32, 32, 32)
-    away = np.sqrt(((np.stack(np.indices(shape), -1) - 16) ** 2).sum(axis=-1))
-    mask = ((away < 15) & (away > 7)).astype(np.float32)
-    (unit,) = tiles(setting, 32, mask)
-    order = len(operators(setting))
-    # The margin adds to small units most: two voxels around a unit of a few thousand.
-    assert unit.sum() < mask.sum() * (1 / order + 0.25)
-    truth = invariant(setting, shape)
-    solved = np.where(unit > 0, truth, np.nan)[None]
-    flags = np.where(unit > 0, 0, FLAG_OUTSIDE).astype(np.uint8)[None]
-    locres, marks = tiles(setting, 32, mask, locres=solved, flags=flags)
-    inside = mask > 0
-    assert np.isfinite(locres[0][inside]).all()
-    assert (marks[0][inside] == 0).all()
-    # Linear interpolation of curvature (2 |k| / 10 voxels)^2 ~ 0.03 a voxel squared.
-    np.testing.assert_allclose(locres[0][inside], truth[inside], rtol=0.02)
-    again = tiles(setting, 16, mask, locres=solved, flags=flags)
-    np.testing.assert_array_equal(again[0], locres)
-    np.testing.assert_array_equal(again[1], marks)
-    np.testing.assert_array_equal(tiles(setting, 16, mask)[0], unit)
-
-
-def test_undefined_voxels_never_mix_in():
-    shape = (40, 40, 40)
-    away = np.sqrt(((np.stack(np.indices(shape), -1) - 20) ** 2).sum(axis=-1))
-    mask = (away < 18).astype(np.float32)
-    (unit,) = tiles("I1", 40, mask)
-    rng = np.random.default_rng(0)
-    none = rng.random(shape) < 0.3
-    solved = np.where((unit > 0) & ~none, 7.0, np.nan).astype(np.float32)[None]
-    flags = np.where(none, FLAG_NEVER_ABOVE, FLAG_NYQUIST)
-    flags = np.where(unit > 0, flags, FLAG_OUTSIDE).astype(np.uint8)[None]
-    locres, marks = tiles("I1", 40, mask, locres=solved, flags=flags)
-    known = np.isfinite(locres)
-    np.testing.assert_allclose(locres[known], 7, rtol=1e-5)
-    # A voxel has a number, or a reason for having none, and never both.
-    assert ((marks[~known] & (FLAG_NEVER_ABOVE | FLAG_OUTSIDE)) != 0).all()
-    assert ((marks[known] & (FLAG_NEVER_ABOVE | FLAG_OUTSIDE)) == 0).all()
-    share = known[0][mask > 0].mean()
-    assert 0.65 < share < 0.95
-
-
-def test_a_mask_that_lacks_the_symmetry_is_answered_all_over():
-    """The unit holds a mate of every voxel wanted, also where only the mate is wanted."""
-    shape = (40, 40, 40)
-    z, y, x = np.indices(shape) - 20
-    mask = ((z**2 + y**2 + x**2 < 17**2) & (y > 3)).astype(np.float32)
-    (unit,) = tiles("C4", 40, mask)
-    solved = np.where(unit > 0, 4.0, np.nan).astype(np.float32)[None]
-    flags = np.where(unit > 0, 0, FLAG_OUTSIDE).astype(np.uint8)[None]
-    locres, _ = tiles("C4", 40, mask, locres=solved, flags=flags)
-    assert np.isfinite(locres[0][mask > 0]).all()
-
-
-def test_corners_without_a_mate_are_solved_themselves():
-    """A turn by 45 degrees takes the corners of the box outside of it."""
-    mask = np.ones((8, 40, 40), np.float32)
-    (unit,) = tiles("C8", 40, mask)
-    solved = np.where(unit > 0, 4.0, np.nan).astype(np.float32)[None]
-    flags = np.where(unit > 0, 0, FLAG_OUTSIDE).astype(np.uint8)[None]
-    locres, _ = tiles("C8", 40, mask, locres=solved, flags=flags)
-    assert np.isfinite(locres).all()
-    assert unit.mean() < 0.5
