@@ -19,10 +19,15 @@ from common import table, unit_seconds
 
 from distres.engine.cluster import Executor
 from distres.engine.run import Run
+from distres.kernels.directional_maps import MAPS
 from distres.methods.blocres import BlocresParameters, run_blocres
 from distres.methods.bring import bring_mask
+from distres.methods.deepres import DeepResParameters, run_deepres
+from distres.methods.deepres_run import model_for, stored_rms
 from distres.methods.localfsc import run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters, levels_wanted
+from distres.methods.monodir import run_monodir
+from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monores import run_monores
 from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters
@@ -35,7 +40,7 @@ from distres.methods.session import Session, open_half_maps
 from distres.methods.spheres import SphereParameters, run_spheres
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
 
-NAMES = ("localfsc", "blocres", "relion", "resmap", "monores")
+NAMES = ("localfsc", "blocres", "relion", "resmap", "monores", "monodir", "deepres")
 
 
 class Bench:
@@ -93,6 +98,17 @@ class Bench:
                 unit=solved.source,
                 unit_occupancy=solved.occupancy,
             )
+        if name == "deepres":
+            network = DeepResParameters(model="A")
+            return run_deepres(
+                self.first[0],
+                solved.source,
+                solved.occupancy,
+                *common,
+                network,
+                model_for(self.grid, network),
+                rms=stored_rms(self.first[0]),
+            )
         inputs = MonoResInputs(
             half1=self.first,
             half2=self.second,
@@ -101,8 +117,22 @@ class Bench:
             occupancy=self.mask.occupancy,
             unit=solved.source,
             unit_occupancy=solved.occupancy,
+            point_group=solved.settings if isinstance(solved, Unit) else None,
         )
+        if name == "monodir":
+            return run_monodir(inputs, run, self.executor, MonoDirParameters())
         return run_monores(inputs, run, self.executor, MonoResParameters())
+
+    def copy(self, name: str, run: Run, unit: Unit, result: Any) -> Any:
+        """Run the pass that copies what a method left of a unit."""
+        self.session.run = run
+        if name == "monodir":
+            maps = {key: result.arrays[key] for key in MAPS}
+            return unit.copied(self.session, maps, result.arrays["flags"], plain=MAPS)
+        if name == "deepres":
+            maps = {"locres": result.locres, "uncertainty": result.uncertainty}
+            return unit.copied(self.session, maps, result.flags, plain=("uncertainty",))
+        return unit.expanded(self.session, result)
 
 
 def main() -> None:
@@ -126,8 +156,7 @@ def main() -> None:
                 run = Run.open(Path(place) / f"{name}_{kind}")
                 result, seconds = timed(lambda n=name, r=run, s=solved: bench.solve(n, r, s))
                 spent.append(seconds)
-            bench.session.run = run
-            _, copying = timed(lambda r=result: unit.expanded(bench.session, r))
+            _, copying = timed(lambda n=name, w=run, r=result: bench.copy(n, w, unit, r))
             gain = f"{spent[0] / spent[1]:.1f}"
             rows.append((name, cell(spent[0], u), cell(spent[1], u), gain))
             rows.append((f"copying {name}", "", cell(copying, u), ""))

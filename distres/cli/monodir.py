@@ -33,6 +33,7 @@ def monodir(
     output: shared.Output = None,
     store: shared.Store = None,
     pixel_size: shared.PixelSize = None,
+    symmetry: shared.Symmetry = "C1",
     resolution_range: shared.ResolutionRange = None,
     step: shared.Step = None,
     directions: Annotated[

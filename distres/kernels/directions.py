@@ -76,6 +76,26 @@ def _between(a: Vectors, b: Vectors, share: float) -> Vectors:
     return np.asarray(weights[0] * a + weights[1] * b)
 
 
+def turned(directions: Vectors, rotations: Vectors) -> npt.NDArray[np.intp]:
+    """Tell what a turned copy shows along each direction: (rotations, directions) indices.
+
+    What is measured along d in a copy turned by R lies along R^-1 d in the original; of the
+    directions that were measured there the nearest is named, opposite ones being the same. It is
+    that very direction where the rotation maps the set onto itself, as 72 degrees about z do.
+
+    Parameters
+    ----------
+    directions
+        (directions, 3) unit vectors (z, y, x).
+    rotations
+        (rotations, 3, 3) for vectors (z, y, x).
+    """
+    # R^-1 d . e is d . R e.
+    cosines = np.einsum("di,rij,ej->rde", directions, rotations, directions)
+    nearest: npt.NDArray[np.intp] = np.abs(cosines).argmax(axis=2)
+    return nearest
+
+
 def tilt_and_rotation(directions: Vectors) -> Vectors:
     """Return (count, 2): angle from the z axis and angle from x towards y, in degrees."""
     tilt = np.degrees(np.arccos(np.clip(directions[:, 0], -1, 1)))

@@ -27,6 +27,7 @@ def monodir(
     single: bool = False,
     resolution_range: tuple[float, float] | None = None,
     pixel_size: float | None = None,
+    symmetry: str = "C1",
     output: str | Path | None = None,
     client: Any = None,  # noqa: ANN401 - Dask ships no types
     memory: str | None = None,
@@ -65,6 +66,7 @@ def monodir(
         memory=memory,
         resume=resume,
         overwrite=overwrite,
+        symmetry=symmetry,
         device=chosen.device,
     ) as options:
         done = compute_monodir(half1, half2, chosen, options, single=single)

@@ -67,7 +67,8 @@ def compute_blocres(
         first = ingest(maps.half1, session.run, "half1", session.executor, levels)
         second = ingest(maps.half2, session.run, "half2", session.executor, levels)
         mask = bring_mask(session, maps, first, second)
-        unit = bring_unit(session, maps, mask, first, second)
+        above = BSOFT_ABOVE if parameters.compat else 0.0
+        unit = bring_unit(session, maps, mask, first, second, mask_above=above)
         result = run_blocres(
             first[0],
             second[0],
@@ -80,8 +81,7 @@ def compute_blocres(
             occupancy=unit.occupancy,
             tile=options.tile_vox,
         )
-        above = BSOFT_ABOVE if parameters.compat else 0.0
-        result = unit.expanded(session, result, mask_above=above)
+        result = unit.expanded(session, result)
         record = finish(
             session,
             maps,

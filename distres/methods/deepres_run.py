@@ -75,7 +75,9 @@ def compute_deepres(
         _warn_before(session, grid, parameters, model)
         pyramid = ingest(maps.half1, session.run, "map", session.executor, levels)
         mask = bring_mask(session, maps, pyramid, None)
-        unit = bring_unit(session, maps, mask, pyramid, None)
+        # A mask of exactly a half is inside.
+        above = float(np.nextafter(np.float32(INSIDE), np.float32(0)))
+        unit = bring_unit(session, maps, mask, pyramid, None, mask_above=above)
         result = run_deepres(
             pyramid[0],
             unit.source,
@@ -180,8 +182,6 @@ def _expanded(session: Session, unit: Unit, result: DeepResResult) -> DeepResRes
         session,
         {"locres": result.locres, **told},
         result.flags,
-        # A mask of exactly a half is inside.
-        mask_above=float(np.nextafter(np.float32(INSIDE), np.float32(0))),
         plain=("uncertainty",),
     )
     return replace(

@@ -17,10 +17,11 @@ from distres.engine.run import Run
 from distres.engine.runner import run_job
 from distres.errors import InputError
 from distres.kernels.directional_maps import MAPS
-from distres.kernels.directions import half_sphere
+from distres.kernels.directions import half_sphere, turned
 from distres.kernels.monodir_noise import ALONG_DEGREES, independent_samples, thresholds_of
 from distres.kernels.monores import LevelTests
 from distres.kernels.noise_threshold import sweep_threshold
+from distres.kernels.symmetry import operators
 from distres.methods.monodir_passes import DirectionalPasses
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import DIRECTIONAL, FLAGS, map_path
@@ -55,10 +56,11 @@ class MonoDirResult:
     noise
         (directions, tests) mean amplitude of the noise.
     points
-        Places in the mask that were decided.
+        Places in the mask that were decided; of a symmetric particle those of one unit, and as many
+        in every other.
     hits, hit_sums
         (directions,) places with their highest resolution along a direction, and the sum of their
-        resolutions there.
+        resolutions there; every unit with its own directions.
     warnings
         What a reader must know.
     """
@@ -103,16 +105,19 @@ def run_monodir(
             logger.info("level %d: %d tests", tests.level, len(usable.frequencies))
     assert table is not None  # level 0 is always planned
     resolutions = tuple(passes.resolutions.tolist())
+    directions = half_sphere(parameters.directions)
+    group = inputs.point_group
+    copies = turned(directions, operators("C1" if group is None else group["setting"]))
     noise = np.concatenate(levels, axis=1) if levels else np.zeros((parameters.directions, 0))
     return MonoDirResult(
         arrays={**{name: map_path(name) for name in MAPS}, "flags": FLAGS},
         directional=DIRECTIONAL if parameters.keep_directions else None,
-        directions=half_sphere(parameters.directions),
+        directions=directions,
         resolutions=resolutions,
         noise=noise,
-        points=int(table.sum("points")),
-        hits=table.sum("hits"),
-        hit_sums=table.sum("hit_sums"),
+        points=int(table.sum("points")) * len(copies),
+        hits=table.sum("hits")[copies].sum(axis=0),
+        hit_sums=table.sum("hit_sums")[copies].sum(axis=0),
         warnings=(no_noise_beyond(resolutions, noise.shape[1]),) if silent else (),
     )
 

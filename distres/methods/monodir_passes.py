@@ -32,7 +32,6 @@ from distres.methods.monores_passes import Passes
 from distres.methods.monores_tiles import NEVER_CODE
 from distres.methods.nearby import tiles_near
 from distres.methods.products import FLAG_OUTSIDE
-from distres.methods.solvent import middle_angstrom
 
 # Bounds of what a tile function takes for a voxel of its block, and for each direction: 128^3 with
 # 81 directions took 102 in all.
@@ -83,7 +82,7 @@ class DirectionalPasses(Passes):
             inputs=sources,
             parameters={
                 **self._noise_region(tests),
-                "middle_angstrom": list(middle_angstrom(self.inputs.grid)),
+                "middle_angstrom": list(self.inputs.centre_angstrom),
                 "cones": self._cones(),
             },
             tiles=tiles_near(solved, plan, factor=2**tests.level),
@@ -97,7 +96,9 @@ class DirectionalPasses(Passes):
         needed = _needed_bytes(self.directional)
         masks = inputs.masks(tests.level)
         solved, halo = masks.get("occupancy"), cone_halo_vox(tests, grid.voxel_size_angstrom)
-        plan = self._plan(grid, halo, 8, needed, solved, tests.level)
+        # Coarse points beyond the solved voxels decide for those inside.
+        margin = REACH_VOX if tests.level > 0 else 0
+        plan = self._plan(grid, halo, 8, needed, solved, tests.level, margin)
         sources = {**inputs.maps(tests.level), **masks}
         if coarser is not None:
             sources["state"] = output(self.run, directions_path(coarser))
@@ -118,9 +119,10 @@ class DirectionalPasses(Passes):
             parameters |= {
                 "resolutions": self.resolutions.tolist(),
                 "shape": list(grid.shape),
-                "centre_angstrom": list(middle_angstrom(inputs.grid)),
+                "centre_angstrom": list(inputs.centre_angstrom),
                 "tolerance_angstrom": self.directional.tolerance_angstrom(inputs.grid),
                 "keep": self.directional.keep_directions,
+                "point_group": inputs.point_group,
             }
             outputs = self._answers(count)
         return TileJob(
@@ -130,12 +132,7 @@ class DirectionalPasses(Passes):
             inputs=sources,
             outputs=outputs,
             parameters=parameters,
-            tiles=tiles_near(
-                solved,
-                plan,
-                factor=2**tests.level,
-                margin_vox=REACH_VOX if tests.level > 0 else 0,
-            ),
+            tiles=tiles_near(solved, plan, factor=2**tests.level, margin_vox=margin),
             bytes_per_voxel=needed,
         )
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from distres.io.volume import VolumeLike
-from distres.methods.mask import MaskResult
+from distres.kernels.directional_maps import MAPS
 from distres.methods.monodir import MonoDirResult, run_monodir
 from distres.methods.monodir_passes import DirectionalPasses, require_tiles
 from distres.methods.monodir_plan import MonoDirParameters
@@ -15,7 +15,7 @@ from distres.methods.monores_inputs import Given, bring_inputs, open_given, stan
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.session import Session, open_session
-from distres.methods.solvent import middle_angstrom
+from distres.methods.symmetry import Unit
 from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monodir"
@@ -53,6 +53,8 @@ def compute_monodir(
     OutputExistsError
         The directory holds a run.
     """
+    if parameters.keep_directions:
+        options.require_whole("--keep-directions")
     sweep = parameters.sweep()
     given = open_given(first, second, sweep, options, single=single)
     with open_session(
@@ -63,20 +65,20 @@ def compute_monodir(
         ),
     ) as session:
         inputs, unit = bring_inputs(session, given, sweep)
-        mask = unit.mask
         run, executor, tile = session.run, session.executor, options.tile_vox
         result = run_monodir(inputs, run, executor, parameters, tile=tile)
         undirected = run_monores(inputs, run, executor, sweep, tile=tile)
         for warning in dict.fromkeys((*result.warnings, *undirected.warnings)):
             session.warn(warning)
+        maps = _whole(session, unit, result, undirected)
         profiles = run_profiles(
             session,
             inputs.grid,
-            {name: {**result.arrays, "monores": undirected.locres}[name] for name in PROFILES},
-            middle_angstrom(inputs.grid),
-            mask.occupancy,
+            {name: maps[name] for name in PROFILES},
+            inputs.centre_angstrom,
+            unit.mask.occupancy,
         )
-        record = _finish(session, given, parameters, mask, result, undirected, profiles)
+        record = _finish(session, given, parameters, unit, result, maps, profiles)
         return MethodRun(directory=run.directory, record=record, density=inputs.density)
 
 
@@ -100,17 +102,32 @@ def dry_run(
         return estimate_chain(jobs, session.executor)
 
 
+def _whole(
+    session: Session, unit: Unit, result: MonoDirResult, undirected: MonoResResult
+) -> dict[str, str]:
+    """Give every voxel of the mask what its mate in the unit has; return paths by name.
+
+    Maps of MonoDir are interpolated as between the points that were decided, so that ADR stays the
+    mean of the highest and the lowest; MonoRes is copied as by itself.
+    """
+    maps = {name: result.arrays[name] for name in MAPS}
+    return unit.copied(
+        session, {**maps, "monores": undirected.locres}, result.arrays["flags"], plain=MAPS
+    )
+
+
 def _finish(
     session: Session,
     given: Given,
     parameters: MonoDirParameters,
-    mask: MaskResult,
+    unit: Unit,
     result: MonoDirResult,
-    undirected: MonoResResult,
+    maps: dict[str, str],
     profiles: Profiles,
 ) -> dict[str, Any]:
+    mask = unit.mask
     tables = write_tables(session.run.directory, f"{given.maps.stem}_{METHOD}", result, profiles)
-    extra = {name: path for name, path in result.arrays.items() if name != "flags"}
+    extra = {name: path for name, path in maps.items() if name != "flags"}
     return finish(
         session,
         given.maps,
@@ -123,10 +140,10 @@ def _finish(
             "mask": mask.as_json(),
         },
         arrays=Arrays(
-            locres=result.arrays["adr"],
-            flags=result.arrays["flags"],
+            locres=maps["adr"],
+            flags=maps["flags"],
             mask=mask.path,
-            extra={**extra, "zscore": ZSCORE, "monores": undirected.locres},
+            extra={**extra, "zscore": ZSCORE},
         ),
         extra={
             METHOD: {
@@ -140,5 +157,6 @@ def _finish(
             },
             "mask_statistics": mask.statistics,
             "citations": [CITATION],
+            **unit.facts,
         },
     )

@@ -43,6 +43,7 @@ from distres.methods.products import (
     FLAG_OUTSIDE,
     FLAG_RANGE_END,
 )
+from distres.methods.symmetry_tiles import Frame
 
 FLAGS = "monodir/flags"
 DIRECTIONAL = "monodir/directional"
@@ -123,7 +124,8 @@ def directions_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         ``tests``, ``voxel_angstrom``, ``coarser`` (level of ``state``), ``thresholds`` (directions,
         tests; None for never), ``cones``, ``mirror_vox``, ``device``; on level 0 ``resolutions``,
-        ``shape``, ``centre_angstrom``, ``tolerance_angstrom``, ``keep``.
+        ``shape``, ``centre_angstrom``, ``tolerance_angstrom``, ``keep``, ``point_group`` (of
+        `distres.methods.symmetry_tiles.Frame`, or None).
     """
     tests = LevelTests(**parameters["tests"])
     cones = _cones(*parameters["cones"])
@@ -245,6 +247,10 @@ def _maps(
     local = STRIDE * index - [c.start for c in core]
     own = (local < inputs.tile.core_shape).all(axis=1)
     own[own] = inside[tuple(local[own].T)]
+    if parameters["point_group"] is not None:
+        # Each place once among its mates: the margin of the unit holds some again.
+        frame = Frame.of(parameters["point_group"])
+        own &= frame.unit.mates(frame.points(STRIDE * index)) == 0
     found = reduce_directions(
         last,
         resolutions,

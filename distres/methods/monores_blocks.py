@@ -17,6 +17,8 @@ from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
 # Noise is alike all over a block, so it needs no more around it than the fade-out at cut faces.
 NOISE_HALO_VOX = 16
+# Voxels of more than half the mask are answered.
+MASK_ABOVE = 0.5
 
 Parameters = Mapping[str, Any]
 Mask = npt.NDArray[np.bool_]
@@ -85,7 +87,7 @@ def ready_block(
 def occupied_voxels(inputs: TileInputs, core: Region, level: int) -> Mask:
     """Return the voxels of a level's region that may hold mask; on level 0 those that do."""
     if level == 0 and "mask" in inputs:
-        return np.asarray(inputs.sources["mask"].read(core)) > 0.5
+        return np.asarray(inputs.sources["mask"].read(core)) > MASK_ABOVE
     if "occupancy" not in inputs:
         return np.ones(inputs.tile.core_shape, dtype=bool)
     source = inputs.sources["occupancy"]

@@ -1,23 +1,25 @@
 """What the monogenic methods read: pyramids, mask, and where the noise is measured."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from distres.engine.jobs import Source, TileJob
 from distres.errors import TrustWarning
-from distres.io.grid import Grid
+from distres.io.grid import Float3, Grid
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.kernels.wedge import Wedge
 from distres.methods.bring import bring_mask
 from distres.methods.judge import judge_halves
 from distres.methods.mask import search_level
+from distres.methods.monores_blocks import MASK_ABOVE
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
 from distres.methods.options import RunOptions
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session
 from distres.methods.single import Map, open_maps
-from distres.methods.solvent import NoiseSphere, find_noise_sphere
+from distres.methods.solvent import NoiseSphere, find_noise_sphere, middle_angstrom
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
 from distres.methods.trial import StandIn, ingest_jobs
 
@@ -39,6 +41,8 @@ class MonoResInputs:
     unit, unit_occupancy
         The part of the mask that is answered, where that is not all of it. Noise that is measured
         in the mask is then measured there too.
+    point_group
+        How that part makes the whole (`distres.methods.symmetry_tiles.Frame`), as JSON values.
     region
         Levels of the noise region's mask; None for the default region.
     sphere
@@ -56,6 +60,7 @@ class MonoResInputs:
     occupancy: Source | None = None
     unit: Source | None = None
     unit_occupancy: Source | None = None
+    point_group: Mapping[str, Any] | None = None
     region: Sequence[Source] | None = None
     sphere: NoiseSphere | None = None
     mirror_vox: int = 0
@@ -73,6 +78,15 @@ class MonoResInputs:
         if self.region is not None:
             return "file"
         return "mask" if self.half2 is not None else "solvent"
+
+    @property
+    def centre_angstrom(self) -> Float3:
+        """Where radii are counted from: axes of symmetry meet there, in angstrom from voxel 0."""
+        if self.point_group is None:
+            return middle_angstrom(self.grid)
+        centre, spacing = self.point_group["centre_vox"], self.grid.voxel_size_angstrom
+        z, y, x = (float(c) * d for c, d in zip(centre, spacing, strict=True))
+        return z, y, x
 
     @property
     def density(self) -> tuple[Source, ...]:
@@ -198,7 +212,7 @@ def bring_inputs(
     mask = bring_mask(session, maps, one, two)
     if not given.single:
         judge_halves(session, maps, mask.source)
-    unit = bring_unit(session, maps, mask, one, two)
+    unit = bring_unit(session, maps, mask, one, two, mask_above=MASK_ABOVE)
     sphere = None
     if two is None and region is None and not parameters.compat:
         sphere = find_noise_sphere(one[search_level(grid.shape)], grid, mask.occupancy)
@@ -210,6 +224,7 @@ def bring_inputs(
         occupancy=mask.occupancy,
         unit=unit.source,
         unit_occupancy=unit.occupancy,
+        point_group=unit.settings,
         region=None if region is None else ingest(region, run, "noise_region", executor, levels),
         sphere=sphere,
     )

@@ -196,6 +196,7 @@ class Passes:
         bytes_per_voxel: float,
         solved: Source | None,
         level: int,
+        margin_vox: int = 0,
     ) -> TilePlan:
         return plan_tiles(
             grid.shape,
@@ -206,7 +207,7 @@ class Passes:
             tile=self.tile,
             multiple=multiple,
             run=self.run,
-            focus=focus_on(solved, factor=2**level),
+            focus=focus_on(solved, factor=2**level, margin_vox=margin_vox),
         )
 
 

@@ -18,8 +18,6 @@ from distres.methods.symmetry import Unit
 from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monores"
-# Voxels of more than half the mask are answered.
-MASK_ABOVE = 0.5
 
 
 def compute_monores(
@@ -60,7 +58,7 @@ def compute_monores(
         )
         for warning in result.warnings:
             session.warn(warning)
-        result = unit.expanded(session, result, mask_above=MASK_ABOVE)
+        result = unit.expanded(session, result)
         record = _finish(session, given, parameters, unit, result)
         return MethodRun(directory=session.run.directory, record=record, density=inputs.density)
 

@@ -64,6 +64,8 @@ class Unit:
         Largest value of each cell.
     mask
         The whole mask.
+    mask_above
+        Mask values above this are inside, as the method has it.
     settings
         Point group on the grid as JSON values; None without symmetry.
     facts
@@ -73,24 +75,21 @@ class Unit:
     source: ZarrSource
     occupancy: ZarrSource
     mask: MaskResult
+    mask_above: float = 0.0
     settings: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def expanded(self, session: Session, result: Answer, *, mask_above: float = 0.0) -> Answer:
+    def expanded(self, session: Session, result: Answer) -> Answer:
         """Give every voxel of the mask the answer of its mate; return the result with new paths.
 
         Parameters
         ----------
         result
             What a method left in the run's store for the unit.
-        mask_above
-            Mask values above this are inside, as the method has it.
         """
         if self.settings is None:
             return result
-        copied = self.copied(
-            session, {"locres": result.locres}, result.flags, mask_above=mask_above
-        )
+        copied = self.copied(session, {"locres": result.locres}, result.flags)
         changed: Answer = replace(result, **copied)  # type: ignore[type-var]
         return changed
 
@@ -100,7 +99,6 @@ class Unit:
         maps: Mapping[str, str],
         flags: str,
         *,
-        mask_above: float = 0.0,
         plain: Collection[str] = (),
     ) -> dict[str, str]:
         """Give every voxel of the mask what its mate has in several maps.
@@ -112,8 +110,6 @@ class Unit:
             one that the flags tell of.
         flags
             Path of the flags.
-        mask_above
-            As in `expanded`.
         plain
             Names of maps that hold no resolutions: they are interpolated as they are, not 1 / R.
 
@@ -144,7 +140,7 @@ class Unit:
             },
             parameters={
                 **self.settings,
-                "mask_above": mask_above,
+                "mask_above": self.mask_above,
                 "inverse": {name: name not in plain for name in maps},
             },
             tiles=tiles_near(self.mask.occupancy, plan),
@@ -167,6 +163,8 @@ def bring_unit(
     mask: MaskResult,
     first: Sequence[Source],
     second: Sequence[Source] | None,
+    *,
+    mask_above: float = 0.0,
 ) -> Unit:
     """Check the symmetry that the options name and find the voxels to solve.
 
@@ -177,6 +175,8 @@ def bring_unit(
     first, second
         Pyramids of the half maps, as many levels as `levels_for_search` says; `second` is None for
         a single map.
+    mask_above
+        Mask values above this are inside, as the method has it.
 
     Raises
     ------
@@ -203,7 +203,11 @@ def bring_unit(
             UNIT: OutputSpec(fill_value=0.0),
             UNIT_OCCUPANCY: OutputSpec(divisor=OCCUPANCY_DIVISOR, fill_value=0.0),
         },
-        parameters={**settings, "margin_angstrom": MARGIN_VOX * max(grid.voxel_size_angstrom)},
+        parameters={
+            **settings,
+            "margin_angstrom": MARGIN_VOX * max(grid.voxel_size_angstrom),
+            "mask_above": mask_above,
+        },
         bytes_per_voxel=UNIT_BYTES_PER_VOXEL,
     )
     table = run_job(job, run=session.run, executor=session.executor)
@@ -220,6 +224,7 @@ def bring_unit(
         source=output(session.run, UNIT),
         occupancy=FewCells.of(session.run.store, UNIT_OCCUPANCY),
         mask=mask,
+        mask_above=mask_above,
         settings=settings,
         facts={"symmetry": facts},
     )

@@ -107,14 +107,15 @@ def unit_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     inputs
         ``mask``, and its ``occupancy``.
     parameters
-        Of `Frame`, and ``margin_angstrom``.
+        Of `Frame`; ``margin_angstrom``; ``mask_above``, beyond which mask is inside.
     """
     frame = Frame.of(parameters)
     start = [s.start for s in inputs.tile.core]
-    inside = np.asarray(inputs.core("mask")) > 0
+    above = parameters["mask_above"]
+    inside = np.asarray(inputs.core("mask")) > above
     near = _near_unit(frame, inputs.tile, parameters["margin_angstrom"])
     solved = np.zeros(inside.shape, bool)
-    solved[near] = _any_mate(inputs, frame, frame.points(np.argwhere(near) + start))
+    solved[near] = _any_mate(inputs, frame, frame.points(np.argwhere(near) + start), above)
     far = np.argwhere(inside & ~near)
     points = frame.points(far + start)
     outer = (points**2).sum(axis=1) > frame.reach_angstrom**2
@@ -146,14 +147,14 @@ def _near_unit(frame: Frame, tile: Tile, margin_angstrom: float) -> Bool:
     return near
 
 
-def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
+def _any_mate(inputs: TileInputs, frame: Frame, points: Float, above: float) -> Bool:
     """Tell which points have a mate in the mask, or beside one of its voxels."""
     found = np.zeros(len(points), bool)
-    cells = np.asarray(inputs.sources["occupancy"].read((slice(None),) * 3)) > 0
+    cells = np.asarray(inputs.sources["occupancy"].read((slice(None),) * 3)) > above
     # A place lies among voxels of its own cell and of the next.
     cells = maximum_filter(cells, 3)
     whole = inputs.tile.core_shape == frame.shape
-    held = (inputs.core("mask") > 0).astype(np.float32) if whole else None
+    held = (inputs.core("mask") > above).astype(np.float32) if whole else None
     for operator in operators(frame.unit.setting):
         left = np.flatnonzero(~found)
         places = frame.places(points[left], operator)
@@ -167,9 +168,9 @@ def _any_mate(inputs: TileInputs, frame: Frame, points: Float) -> Bool:
         known = (
             held[region]
             if held is not None
-            else (np.asarray(inputs.sources["mask"].read(region)) > 0).astype(np.float32)
+            else (np.asarray(inputs.sources["mask"].read(region)) > above).astype(np.float32)
         )
-        found[left] = map_coordinates(known, at, order=1, mode="nearest") > 0
+        found[left] = map_coordinates(known, at, order=1, mode="nearest") > ON_VOXEL
     return found
 
 

@@ -46,6 +46,17 @@ def distres(folder, monkeypatch, capfd):
     return call
 
 
+def test_a_unit_is_offered_but_not_directions_of_every_voxel(distres, folder):
+    status, out, _ = distres("--help")
+    assert status == 0
+    assert "--symmetry" in out
+    words = ("p_half1.mrc", "-m", "mask.mrc", "--symmetry", "D2", "--keep-directions")
+    status, _, err = distres(*words, "-o", "kept")
+    assert status == 2
+    assert "--keep-directions works on whole volumes; leave out --symmetry" in err
+    assert not (folder / "kept").exists()
+
+
 def test_a_pair_gives_maps_tables_pictures_and_json(distres, folder):
     status, out, err = distres(
         *("p_half1.mrc", "-m", "mask.mrc", "--directions", "46", "--resolution-range", "9", "4"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from distres.errors import UsageError
-from distres.kernels.directions import half_sphere, tilt_and_rotation
+from distres.kernels.directions import half_sphere, tilt_and_rotation, turned
+from distres.kernels.symmetry import operators
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,25 @@ def test_directions_start_at_the_pole_and_read_as_tilt_and_rotation():
 def test_other_counts_are_refused():
     with pytest.raises(UsageError, match="46, 81 or 321"):
         half_sphere(100)
+
+
+def test_a_copy_shows_along_a_direction_what_lies_there_turned_back():
+    """72 degrees about z keep the set: there the direction itself is named, not its neighbour."""
+    directions, rotations = half_sphere(46), operators("C5")
+    found = turned(directions, rotations)
+    np.testing.assert_array_equal(found[0], np.arange(46))
+    for rotation, names in zip(rotations, found, strict=True):
+        assert sorted(names) == list(range(46))
+        back = directions @ rotation  # rotation^-1 of each
+        np.testing.assert_allclose(np.abs((directions[names] * back).sum(axis=1)), 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("setting", ["C4", "D7", "O", "I2"])
+def test_of_any_group_the_nearest_direction_is_named(setting):
+    directions, rotations = half_sphere(81), operators(setting)
+    found = turned(directions, rotations)
+    cosines = np.abs(np.einsum("rdi,rdi->rd", directions[found], directions @ rotations))
+    # No place of the half-sphere is farther than that from a direction.
+    assert np.degrees(np.arccos(np.clip(cosines.min(), 0, 1))) < 10.5
+    # What is the same along all directions stays so.
+    assert (np.full(81, 7)[found].sum(axis=0) == 7 * len(rotations)).all()

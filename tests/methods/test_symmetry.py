@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from distres.errors import InputError, UsageError
+from distres.io.grid import Grid
 from distres.kernels.symmetry import AsymmetricUnit, operators
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
@@ -17,6 +18,9 @@ from distres.methods.deepres import DeepResParameters
 from distres.methods.deepres_run import compute_deepres
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
+from distres.methods.monodir_plan import MonoDirParameters
+from distres.methods.monodir_run import compute_monodir
+from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
@@ -231,6 +235,54 @@ def test_deepres_copies_answer_uncertainty_and_flags(particle, tmp_path):
     assert 0.25 < facts["voxels_solved"] / inside.sum() < 0.55
 
 
+STEP = 0.5
+
+
+def monodir(particle, folder, symmetry, **more):
+    halves, mask = particle
+    options = RunOptions(output=folder, mask=mask, pixel_size_angstrom=1.0, symmetry=symmetry)
+    parameters = MonoDirParameters(
+        directions=46,
+        finest_angstrom=2.5,
+        coarsest_angstrom=8.0,
+        step_angstrom=STEP,
+        device="cpu",
+        **more,
+    )
+    done = compute_monodir(*halves, parameters, options)
+    return done.record, done.dataset(load=True)
+
+
+def test_monodir_copies_maps_and_turns_directions_with_the_unit(particle, tmp_path):
+    """The unit keeps its answer; a mate differs no more than the whole answer from itself turned.
+
+    Directions are no grid that the group keeps, so that the whole answer differs from unit to unit.
+    """
+    record, copied = monodir(particle, tmp_path / "unit", "D2")
+    whole_record, whole = monodir(particle, tmp_path / "whole", "C1")
+    own, inside = in_the_unit(), particle[1] > 0
+    for name in ("adr", "highest", "lowest", "anisotropy", "radial", "tangential", "monores"):
+        mine, theirs = (np.squeeze(found[name].values) for found in (copied, whole))
+        np.testing.assert_array_equal(np.isfinite(mine), inside)
+        for axis in range(3):
+            np.testing.assert_array_equal(turned(mine, axis), mine)
+        apart, itself = np.abs(mine - theirs), np.abs(theirs - turned(theirs, 0))
+        # Thresholds rest on the unit's noise, a quarter of the values: some tests are decided anew.
+        assert (apart[own & inside] <= STEP + 1e-3).mean() > 0.97
+        assert (apart[inside] <= STEP + 1e-3).mean() > (itself[inside] <= STEP + 1e-3).mean() - 0.02
+    np.testing.assert_array_equal(copied["flags"].values[0] & FLAG_OUTSIDE > 0, ~inside)
+    # A quarter, and two voxels around it.
+    assert 0.25 < record["symmetry"]["voxels_solved"] / inside.sum() < 0.55
+    mine, theirs = (found["monodir"] for found in (record, whole_record))
+    # Each place counts four times. On an axis there are two mates, in 3 x 8 pairs of the 17 voxels
+    # decided at every second one; the middle has itself alone.
+    assert mine["places"] == theirs["places"] + 24 * 2 + 3
+    shares = [[row["share"] for row in found["preferred_directions"]] for found in (mine, theirs)]
+    # A quarter of a count is the same, the rest that of the nearest direction, whose cone overlaps;
+    # 46 numbers without relation correlate by 0.15 (a standard deviation).
+    assert np.corrcoef(shares)[0, 1] > 0.6
+
+
 def test_a_map_without_the_symmetry_is_refused(particle, tmp_path):
     said = r"C4 is no symmetry of the map: turned copies agree in \d+% of its structure"
     with pytest.raises(InputError, match=said):
@@ -258,6 +310,22 @@ def test_published_forms_need_whole_volumes(particle, tmp_path, name):
     )
     with pytest.raises(UsageError, match="leave out --symmetry"):
         compute(*particle[0], compat, options)
+
+
+def test_directions_of_every_voxel_need_the_whole_volume(particle, tmp_path):
+    with pytest.raises(UsageError, match=r"--keep-directions .*leave out --symmetry"):
+        monodir(particle, tmp_path / "run", "D2", keep_directions=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_radii_are_counted_from_where_the_axes_meet():
+    grid = Grid(shape=(8, 8, 8), voxel_size_angstrom=(1.0, 1.0, 2.0))
+    group = {"centre_vox": [3.5, 3.5, 3.5]}
+    centres = [
+        MonoResInputs(half1=[], half2=None, grid=grid, point_group=each).centre_angstrom
+        for each in (None, group)
+    ]
+    assert centres == [(4, 4, 8), (3.5, 3.5, 7)]
 
 
 def test_a_dry_run_refuses_a_symmetry():
