@@ -11,9 +11,13 @@ from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
+from distres.methods.monodir_plan import MonoDirParameters
+from distres.methods.monodir_run import compute_monodir
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
+from distres.methods.radial import RadialParameters
+from distres.methods.radial_run import compute_radial
 from distres.methods.resmap_plan import ResmapParameters
 from distres.methods.resmap_run import compute_resmap
 from distres.methods.spheres import SphereParameters
@@ -43,6 +47,20 @@ METHODS = {
             finest_angstrom=5.0, coarsest_angstrom=8.0, step_angstrom=3.0, whiten=0.0, device="cpu"
         ),
         options,
+    ),
+    "monodir": lambda pair, options: compute_monodir(
+        *pair,
+        MonoDirParameters(
+            directions=46,
+            finest_angstrom=6.0,
+            coarsest_angstrom=12.0,
+            step_angstrom=3.0,
+            device="cpu",
+        ),
+        options,
+    ),
+    "shells": lambda pair, options: compute_radial(
+        *pair, RadialParameters(thickness_angstrom=9.0, device="cpu"), options
     ),
 }
 
@@ -76,6 +94,28 @@ def test_halves_that_were_masked_are_told_so(tmp_path, masked, method):
     METHODS[method](masked["pair"], options)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert any("mask" in warning for warning in record["warnings"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_halves_that_were_filtered_are_told_so(tmp_path, method):
+    """White halves cut off at 5 A hold nothing in the last tenth of their shells, beyond 3.3 A."""
+    rng = np.random.default_rng(1)
+    k = np.meshgrid(*(np.fft.fftfreq(EDGE) for _ in range(3)), indexing="ij")
+    passed = sum(a**2 for a in k) < (1.5 / 5) ** 2
+    signal = 2 * rng.standard_normal((EDGE,) * 3)
+    pair = [
+        write(
+            tmp_path / f"f_half{i}.mrc",
+            np.fft.ifftn(np.fft.fftn(signal + rng.standard_normal(signal.shape)) * passed).real,
+        )
+        for i in (1, 2)
+    ]
+    axes = np.ogrid[tuple(slice(EDGE) for _ in range(3))]
+    ball = sum((a - EDGE // 2) ** 2 for a in axes) < 16**2
+    options = RunOptions(output=tmp_path / "run", mask=write(tmp_path / "mask.mrc", ball))
+    METHODS[method](pair, options)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert any("low-pass filtered" in warning for warning in record["warnings"])
 
 
 @pytest.mark.parametrize("method", METHODS)
