@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distres.kernels.monogenic import Band, riesz_block
+from distres.kernels.monogenic import Band
 from distres.kernels.monores import LevelTests, plan_levels, smoothed_amplitude
 from distres.kernels.noise_threshold import single_test_quantile
+from distres.kernels.riesz import riesz_block
 from distres.kernels.sweep import FAILURES_TO_DIE
 from distres.kernels.wedge import Wedge
 

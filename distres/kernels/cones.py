@@ -18,7 +18,8 @@ import torch
 from distres.errors import UsageError
 from distres.kernels import fourier
 from distres.kernels.centred import Float3, Shape3
-from distres.kernels.monogenic import Band, RieszBlock
+from distres.kernels.monogenic import Band
+from distres.kernels.riesz import DividedSpectrum
 
 # A band is read from a table of |u|: this many entries up to the corner of the grid, so that a
 # ramp of 0.04 cycles per voxel has 750 of them and the gain is off by 0.1 % at most.
@@ -87,7 +88,7 @@ class ConeSpectrum:
     first
         Where the cut begins in the centred spectrum.
     spectrum
-        (z, y, x) complex64, times the cone's gain; divided by |u| as in `RieszBlock`.
+        (z, y, x) complex64, times the cone's gain; divided by |u| as in `DividedSpectrum`.
     shells
         int32 |u| of every coefficient, in steps of the tables of `band_table`.
     """
@@ -100,7 +101,7 @@ class ConeSpectrum:
     shells: torch.Tensor
 
     @classmethod
-    def of(cls, riesz: RieszBlock, cone: Cone, low: float, high: float) -> "ConeSpectrum":
+    def of(cls, riesz: DividedSpectrum, cone: Cone, low: float, high: float) -> "ConeSpectrum":
         """Cut a cone's end out of a block's transform.
 
         Parameters
@@ -171,7 +172,7 @@ def band_table(band: Band, voxel_angstrom: Float3, device: torch.device) -> torc
     """Tabulate what a band makes of the coefficients of a `ConeSpectrum`.
 
     Twice the gain, since each wave is on both sides of the spectrum, times |u|, by which the
-    spectrum of a `RieszBlock` is divided.
+    spectrum of a `DividedSpectrum` is divided.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Fourier transforms of real blocks, and the frequencies they hold, on CPU and CUDA alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -11,6 +11,7 @@ _SPATIAL = (-3, -2, -1)
 # Up to here torch is 1.2 to 1.7 times faster back to real values on the CPU; beyond, the two are
 # level and scipy needs no copy of the spectrum.
 _TORCH_VOXELS = 200**3
+_SLAB_VOXELS = 1 << 16
 
 
 def rfftn(block: torch.Tensor) -> torch.Tensor:
@@ -71,38 +72,54 @@ def ifftn(spectrum: torch.Tensor) -> torch.Tensor:
 
 
 def fft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
-    """Transform one axis; the memory of `spectrum` may be used as scratch.
-
-    Single axes are scipy's on the CPU, which walks across rows twice as fast as torch.
-    """
-    if spectrum.device.type != "cpu":
-        on_device: torch.Tensor = torch.fft.fft(spectrum, dim=axis)
-        return on_device
-    return torch.from_numpy(scipy.fft.fft(spectrum.numpy(), axis=axis, overwrite_x=True))
+    """Transform one axis of a complex block (z, y, x)."""
+    if axis == 0 or spectrum.device.type != "cpu":
+        found: torch.Tensor = torch.fft.fft(spectrum, dim=axis)
+        return found
+    found = _unset(spectrum.shape, np.complex64 if spectrum.dtype == torch.complex64 else complex)
+    for slab in _cached(spectrum):
+        torch.fft.fft(spectrum[slab], dim=axis, out=found[slab])
+    return found
 
 
 def ifft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
-    """Invert `fft_along`; the memory of `spectrum` may be used as scratch."""
-    if spectrum.device.type != "cpu":
-        on_device: torch.Tensor = torch.fft.ifft(spectrum, dim=axis)
-        return on_device
-    return torch.from_numpy(scipy.fft.ifft(spectrum.numpy(), axis=axis, overwrite_x=True))
+    """Invert `fft_along`."""
+    if axis == 0 or spectrum.device.type != "cpu":
+        found: torch.Tensor = torch.fft.ifft(spectrum, dim=axis)
+        return found
+    found = _unset(spectrum.shape, np.complex64 if spectrum.dtype == torch.complex64 else complex)
+    for slab in _cached(spectrum):
+        torch.fft.ifft(spectrum[slab], dim=axis, out=found[slab])
+    return found
 
 
 def rfft_along_x(block: torch.Tensor) -> torch.Tensor:
-    """Transform the last axis of a real block: (..., x) to (..., x // 2 + 1) complex."""
-    if block.device.type != "cpu":
-        on_device: torch.Tensor = torch.fft.rfft(block, dim=-1)
-        return on_device
-    return torch.from_numpy(scipy.fft.rfft(block.numpy(), axis=-1))
+    """Transform the last axis of a real block: (z, y, x) to (z, y, x // 2 + 1) complex."""
+    found: torch.Tensor = torch.fft.rfft(block, dim=-1)
+    return found
 
 
 def irfft_along_x(spectrum: torch.Tensor, n: int) -> torch.Tensor:
-    """Invert half spectra along the last axis to `n` real values, padding with zeros."""
+    """Invert half spectra (z, y, x) along the last axis to `n` real values, padding with zeros."""
     if spectrum.device.type != "cpu":
         on_device: torch.Tensor = torch.fft.irfft(spectrum, n=n, dim=-1)
         return on_device
-    return torch.from_numpy(scipy.fft.irfft(spectrum.numpy(), n=n, axis=-1, overwrite_x=True))
+    kind = np.float32 if spectrum.dtype == torch.complex64 else np.float64
+    found = _unset((*spectrum.shape[:-1], n), kind)
+    for slab in _cached(found):
+        torch.fft.irfft(spectrum[slab], n=n, dim=-1, out=found[slab])
+    return found
+
+
+def _cached(block: torch.Tensor) -> Iterator[slice]:
+    """Cut a block along z into slabs that stay in a core's cache: half the time of one call."""
+    thick = max(1, _SLAB_VOXELS // max(prod(block.shape[1:]), 1))
+    return (slice(i, i + thick) for i in range(0, block.shape[0], thick))
+
+
+def _unset(shape: Sequence[int], kind: type) -> torch.Tensor:
+    """Allocate by NumPy, which asks for huge pages."""
+    return torch.from_numpy(np.empty(tuple(shape), dtype=kind))
 
 
 def frequency_axes(

@@ -9,19 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from distres.kernels import fourier
-from distres.kernels.centred import Shape3, empty
-
-
-def shared_half(box: Shape3, shape: Shape3) -> Shape3:
-    """Return the shape of a half spectrum that keeps the frequencies which two grids share.
-
-    The highest one of an even axis is left out when the grids differ there: it has no partner of
-    the other sign.
-    """
-    z, y, x = (
-        n if n == m else 2 * ((min(n, m) - 1) // 2) + 1 for n, m in zip(box, shape, strict=True)
-    )
-    return z, y, x // 2 + 1
+from distres.kernels.centred import empty
 
 
 def filter_half(spectrum: torch.Tensor, gain: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

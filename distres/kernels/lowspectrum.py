@@ -27,6 +27,8 @@ class LowSpectrum:
         Voxel edges.
     top
         Highest frequency kept along each axis, in the inverse unit of `spacing`.
+    other
+        Voxels of another grid over the same space that has to hold what is kept.
 
     Attributes
     ----------
@@ -37,11 +39,20 @@ class LowSpectrum:
         negative ones follow.
     """
 
-    def __init__(self, shape: Sequence[int], spacing: Sequence[float], top: float) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        spacing: Sequence[float],
+        top: float,
+        other: Sequence[int] | None = None,
+    ) -> None:
         self.shape = (shape[0], shape[1], shape[2])
         self._spacing = tuple(spacing)
-        lows = [floor(top * n * s + _MARGIN) for n, s in zip(shape, spacing, strict=True)]
-        nz, ny, nx = (min(low, n // 2) + 1 for low, n in zip(lows, shape, strict=True))
+        lows = [
+            min(floor(min(top * s, 1.0) * n + _MARGIN), n // 2 if n == m else (min(n, m) - 1) // 2)
+            for n, s, m in zip(shape, spacing, other or shape, strict=True)
+        ]
+        nz, ny, nx = (low + 1 for low in lows)
         self.octant = (nz, ny, nx)
         below = [min(low, (n - 1) // 2) for low, n in zip(lows[:2], shape[:2], strict=True)]
         self.kept = (nz + below[0], ny + below[1], nx)

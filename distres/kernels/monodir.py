@@ -20,8 +20,9 @@ import torch
 from distres.kernels.centred import Float3, Shape3
 from distres.kernels.cones import Cone, ConeSpectrum, band_table
 from distres.kernels.interpolate import apply_matrices
-from distres.kernels.monogenic import Band, RieszBlock, riesz_block
+from distres.kernels.monogenic import Band
 from distres.kernels.monores import LOOK_EVERY, LevelTests
+from distres.kernels.riesz import DividedSpectrum, divided_spectrum
 from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
 
 # Box edges in units of the smallest: what the modulus adds beyond lies outside of the Gaussian.
@@ -164,7 +165,7 @@ def decide_directions(
     """
     if not tests.frequencies or not bool(state.alive.any()):
         return
-    riesz = riesz_block(signal, voxel_angstrom)
+    riesz = divided_spectrum(signal, voxel_angstrom)
     bands = BandTables.of(tests, riesz)
     reader = Reader(riesz.shape, voxel_angstrom, lattice)
     for direction, cone in enumerate(cones):
@@ -194,7 +195,7 @@ class BandTables:
     frequencies: tuple[float, ...]
 
     @classmethod
-    def of(cls, tests: LevelTests, riesz: RieszBlock) -> "BandTables":
+    def of(cls, tests: LevelTests, riesz: DividedSpectrum) -> "BandTables":
         """Tabulate the bands for the spectrum of a block."""
         voxel = riesz.voxel_angstrom
         bands = tuple(octave_band(f, tests.ramp, max(voxel)) for f in tests.frequencies)

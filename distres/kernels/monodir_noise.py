@@ -16,9 +16,9 @@ from distres.kernels.monodir import (
     Reader,
     smoothing_angstrom,
 )
-from distres.kernels.monogenic import riesz_block
 from distres.kernels.monores import Core, LevelTests
 from distres.kernels.noise_threshold import BINS, Counts, amplitude_histogram
+from distres.kernels.riesz import divided_spectrum
 
 # Samples of noise are this far apart: their correlation is 0.4 then.
 NOISE_SPACING_WAVELENGTHS = 0.75
@@ -106,7 +106,7 @@ def directional_noise(
     ]
     if not any(bool(lattice.inside.any()) for lattice in lattices):
         return DirectionalNoise(sums=sums, samples=samples, counts=counts)
-    riesz = riesz_block(noise, voxel_angstrom)
+    riesz = divided_spectrum(noise, voxel_angstrom)
     bands = BandTables.of(tests, riesz)
     found: list[list[torch.Tensor]] = [[] for _ in range(count)]
     for index, cone in enumerate(cones):

@@ -23,14 +23,9 @@ import torch
 from distres.errors import UsageError
 from distres.kernels.centred import Float3, Shape3
 from distres.kernels.masks import bounds
-from distres.kernels.monogenic import (
-    Band,
-    RieszBlock,
-    monogenic_amplitude,
-    riesz_block,
-    smooth_amplitude,
-)
+from distres.kernels.monogenic import Band, monogenic_amplitude, smooth_amplitude
 from distres.kernels.resample import HALVING_PASS_FREQ_VOX
+from distres.kernels.riesz import RieszBlock, riesz_block
 from distres.kernels.sweep import SweepState
 from distres.kernels.wedge import Wedge
 

@@ -8,9 +8,10 @@ import numpy.typing as npt
 import torch
 
 from distres.kernels.centred import Float3
-from distres.kernels.monogenic import Band, RieszBlock, box_shape, riesz_block
+from distres.kernels.monogenic import Band, box_shape
 from distres.kernels.monores import Core, LevelTests, smoothed_amplitude
 from distres.kernels.noise_threshold import BINS, Counts, amplitude_histogram
+from distres.kernels.riesz import RieszBlock, riesz_block
 from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
 

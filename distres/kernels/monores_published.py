@@ -21,13 +21,8 @@ import torch
 from distres.errors import InputError
 from distres.kernels import fourier
 from distres.kernels.centred import Shape3
-from distres.kernels.monogenic import (
-    Band,
-    RieszBlock,
-    monogenic_amplitude,
-    riesz_block,
-    smooth_amplitude,
-)
+from distres.kernels.monogenic import Band, monogenic_amplitude, smooth_amplitude
+from distres.kernels.riesz import RieszBlock, riesz_block
 from distres.kernels.sweep import SweepState, published_resolution_list
 
 logger = logging.getLogger(__name__)
@@ -100,8 +95,10 @@ def published_monores(
         When mask or noise is empty.
     """
     codes = _region_codes(signal, mask)
-    map_block = riesz_block(signal, UNIT)
-    noise_block = map_block if difference is None else riesz_block(difference, UNIT)
+    map_block = riesz_block(signal, UNIT, published_nyquist=True)
+    noise_block = map_block
+    if difference is not None:
+        noise_block = riesz_block(difference, UNIT, published_nyquist=True)
     particle, solvent = codes == 1, codes == 0
     if difference is None or not noise_in_mask:
         particle, solvent = _refined(map_block, particle, solvent)
@@ -157,7 +154,7 @@ def _refined(
     block: RieszBlock, particle: torch.Tensor, solvent: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Move voxels of the particle whose unfiltered amplitude is that of solvent to the solvent."""
-    amplitude = monogenic_amplitude(block, Band(), published_nyquist=True)
+    amplitude = monogenic_amplitude(block, Band())
     amplitude = _gaussian(amplitude, REFINEMENT_SIGMA)
     if not bool(solvent.any()):
         raise InputError(
@@ -209,7 +206,7 @@ class _Sweep:
 
     def _amplitude(self, block: RieszBlock, frequency: float) -> torch.Tensor:
         band = Band.high_pass(frequency, RAMP_VOX)
-        amplitude = monogenic_amplitude(block, band, published_nyquist=True)
+        amplitude = monogenic_amplitude(block, band)
         low_pass = Band.low_pass(frequency, min(RAMP_VOX, 0.5 - frequency))
         z, y, x = block.shape
         return smooth_amplitude(amplitude, (float(z), float(y), float(x)), low_pass, (z, y, x))

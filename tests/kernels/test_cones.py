@@ -7,7 +7,8 @@ import torch
 from distres.errors import UsageError
 from distres.kernels.cones import Cone, ConeSpectrum, band_table, cone_box
 from distres.kernels.directions import half_sphere
-from distres.kernels.monogenic import Band, riesz_block
+from distres.kernels.monogenic import Band
+from distres.kernels.riesz import divided_spectrum
 
 UNIT = (1.0, 1.0, 1.0)
 RAMP = 0.02
@@ -49,7 +50,7 @@ def test_the_one_sided_cone_gives_the_amplitude_of_the_double_cone(index, edge):
     block = scene()
     cone = Cone(axis=tuple(half_sphere(81)[index]), edge_degrees=edge)
     band = Band.octave(0.12, RAMP)
-    riesz = riesz_block(torch.from_numpy(block), UNIT)
+    riesz = divided_spectrum(torch.from_numpy(block), UNIT)
     _, size = cone_box(riesz.shape, UNIT, band.start, band.stop, cone)
     full = one_sided_amplitude(riesz, band, cone, oversampling=48 / min(size) + 1).numpy()
     assert full.shape == block.shape
@@ -60,7 +61,7 @@ def test_the_one_sided_cone_gives_the_amplitude_of_the_double_cone(index, edge):
 
 def test_the_small_box_samples_the_same_amplitude():
     block = torch.from_numpy(scene(size=40))
-    riesz = riesz_block(block, UNIT)
+    riesz = divided_spectrum(block, UNIT)
     band = Band.octave(0.1, RAMP)
     cone = Cone(axis=(1.0, 0.0, 0.0))
     _, size = cone_box(riesz.shape, UNIT, band.start, band.stop, cone)
@@ -78,7 +79,7 @@ def test_a_wave_counts_in_its_own_cone_only():
     shape, index = (40, 36, 45), (7, 2, -3)
     grid = np.meshgrid(*[np.arange(n) / n for n in shape], indexing="ij")
     wave = np.cos(2 * np.pi * sum(k * g for k, g in zip(index, grid, strict=True)) + 0.4)
-    riesz = riesz_block(torch.from_numpy(wave.astype(np.float32)), UNIT)
+    riesz = divided_spectrum(torch.from_numpy(wave.astype(np.float32)), UNIT)
     u = np.array([k / n for k, n in zip(index, shape, strict=True)])
     band = Band.octave(float(np.linalg.norm(u)) / 1.4, RAMP)  # inside both edges
     axis = u / np.linalg.norm(u)
@@ -93,7 +94,7 @@ def test_a_wave_counts_in_its_own_cone_only():
 @pytest.mark.parametrize("shape", [(32, 32, 32), (31, 20, 45), (4, 40, 30)])
 @pytest.mark.parametrize("frequency", [0.005, 0.1, 0.3, 0.499])
 def test_no_size_and_no_frequency_gives_nan(shape, frequency):
-    riesz = riesz_block(torch.randn(shape, generator=torch.manual_seed(0)) + 3, UNIT)
+    riesz = divided_spectrum(torch.randn(shape, generator=torch.manual_seed(0)) + 3, UNIT)
     for axis in ((1.0, 0.0, 0.0), (0.6, 0.8, 0.0), (0.0, 0.0, -1.0)):
         amplitude = one_sided_amplitude(riesz, Band.octave(frequency, RAMP), Cone(axis=axis))
         assert bool(torch.isfinite(amplitude).all())

@@ -7,13 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distres.errors import UsageError
-from distres.kernels.monogenic import (
-    Band,
-    box_shape,
-    monogenic_amplitude,
-    riesz_block,
-    smooth_amplitude,
-)
+from distres.kernels.monogenic import Band, box_shape, monogenic_amplitude, smooth_amplitude
+from distres.kernels.riesz import riesz_block
 
 RAMP = 0.02
 UNIT = (1.0, 1.0, 1.0)

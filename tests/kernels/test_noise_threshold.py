@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from distres.errors import InputError, UsageError
-from distres.kernels.monogenic import Band, monogenic_amplitude, riesz_block, smooth_amplitude
+from distres.kernels.monogenic import Band, monogenic_amplitude, smooth_amplitude
 from distres.kernels.monores_noise import INDEPENDENT_CUTOFF
 from distres.kernels.noise_threshold import (
     BINS,
@@ -20,6 +20,7 @@ from distres.kernels.noise_threshold import (
     single_test_quantile,
     sweep_threshold,
 )
+from distres.kernels.riesz import riesz_block
 from distres.kernels.sweep import SweepState, resolution_list
 
 

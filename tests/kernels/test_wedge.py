@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from distres.errors import UsageError
-from distres.kernels.monogenic import Band, monogenic_amplitude, riesz_block
+from distres.kernels.monogenic import Band, monogenic_amplitude
+from distres.kernels.riesz import riesz_block
 from distres.kernels.wedge import Wedge, thin_axis
 
 UNIT = (1.0, 1.0, 1.0)
