@@ -16,6 +16,7 @@ from distres.errors import InputError, UsageError
 from distres.io.deepres_weights import load_weights, save_weights
 from distres.io.grid import Grid
 from distres.kernels.deepres import DeepResConfig, DeepResNetwork, seeded_network
+from distres.kernels.symmetry import AsymmetricUnit
 from distres.methods.deepres import DeepResParameters, halo_for, node_step
 from distres.methods.deepres_model import choose_name, find_model
 from distres.methods.deepres_run import compute_deepres, dry_run
@@ -281,9 +282,9 @@ def test_a_dry_run_plans_all_passes_and_leaves_nothing(tmp_path, weights, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["map.mrc"]
 
 
-def test_the_papers_network_runs_on_the_masked_map(tmp_path):
+def papers_weights(path):
+    """Random weights of the paper's shape, of few filters."""
     rng = np.random.default_rng(0)
-    path = tmp_path / "model_w13.h5"
     with h5py.File(path, "w") as file:
         file["c/kernel:0"] = 0.1 * rng.standard_normal((13, 13, 13, 1, 2)).astype(np.float32)
         file["c/bias:0"] = np.zeros(2, np.float32)
@@ -291,11 +292,32 @@ def test_the_papers_network_runs_on_the_masked_map(tmp_path):
         file["d/bias:0"] = np.zeros(4, np.float32)
         file["e/kernel:0"] = np.full((4, 1), 0.5, np.float32)
         file["e/bias:0"] = np.full(1, 3, np.float32)
+    return str(path)
+
+
+def test_the_papers_network_sees_the_whole_particle_around_a_unit(tmp_path):
+    weights = papers_weights(tmp_path / "model_w13.h5")
+    values = density()
+    values += np.roll(np.flip(values, (1, 2)), 1, (1, 2))
+    places = np.stack(np.indices(SHAPE), -1).reshape(-1, 3) - [float(n // 2) for n in SHAPE]
+    inside = ((places**2).sum(axis=1) < 4.5**2).reshape(SHAPE)
+    whole, copied = (
+        compute(values, weights, mask=inside, symmetry=symmetry).locres[0].values
+        for symmetry in ("C1", "C2")
+    )
+    own = AsymmetricUnit.of("C2").holds(places).reshape(SHAPE) & inside
+    assert 0.5 <= own.sum() / inside.sum() < 0.6
+    np.testing.assert_allclose(copied[own], whole[own], rtol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(copied), inside)
+
+
+def test_the_papers_network_runs_on_the_masked_map(tmp_path):
+    path = papers_weights(tmp_path / "model_w13.h5")
     inside = ball(radius=4)
     values = density()
-    found = compute(values, str(path), mask=inside)
+    found = compute(values, path, mask=inside)
     noisy = np.where(ndimage.binary_dilation(inside, np.ones((3, 3, 3))), values, 100.0)
-    other = compute(noisy.astype(np.float32), str(path), mask=inside)
+    other = compute(noisy.astype(np.float32), path, mask=inside)
     # What lies outside the mask, grown by a voxel, is not seen.
     np.testing.assert_allclose(found.locres.values, other.locres.values, rtol=1e-4)
     known = found.locres.values[0][inside]
