@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_estimate, show_run
+from distres.cli.show import show_run
 from distres.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def monotomo(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
-    dry_run: shared.DryRun = False,
+    dry_run: shared.Rehearsed = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,
@@ -107,7 +107,6 @@ def monotomo(
     from distres.methods.options import ends_of
     from tomo.batch import run_batch
     from tomo.monotomo import MonoTomoParameters, compute_monotomo
-    from tomo.monotomo import dry_run as estimate
     from tomo.pairs import find_pairs
 
     start_logging(log_file)
@@ -122,14 +121,11 @@ def monotomo(
         tilt_range_degrees=tilt_range,
         device=device,
     )
-    options = shared.run_options(context)
+    options = shared.run_options(context, finds_mask=False)
     if _is_one(even):
         second = even[1] if len(even) == 2 else None
-        if dry_run:
-            show_estimate(estimate(even[0], second, parameters, options), as_json=as_json)
-        else:
-            done = compute_monotomo(even[0], second, parameters, options)
-            show_run(done, pictures=pictures, as_json=as_json)
+        done = compute_monotomo(even[0], second, parameters, options)
+        show_run(done, pictures=pictures, as_json=as_json)
         return
     if dry_run:
         raise UsageError("a dry run tries one tomogram; name one half, or the two halves of one")

@@ -7,7 +7,7 @@ neither as signal nor as failure.
 """
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,12 @@ from distres.io.volume import VolumeLike
 from distres.kernels.wedge import Wedge, thin_axis
 from distres.methods.mask import MaskResult, load_mask
 from distres.methods.monores import MonoResResult, run_monores
-from distres.methods.monores_inputs import Given, MonoResInputs, stand_ins
+from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters, levels_wanted
-from distres.methods.monores_run import estimate_sweep
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
-from distres.methods.trial import ChainEstimate
 from tomo.depth import DepthProfile, depth_profile
 
 logger = logging.getLogger(__name__)
@@ -160,22 +158,6 @@ def compute_monotomo(
         record = _finish(session, maps, parameters, mask, result, profile)
         density: tuple[Source, ...] = (halves[0][0], halves[1][0])
         return MethodRun(directory=run.directory, record=record, density=density)
-
-
-def dry_run(
-    even: VolumeLike,
-    odd: VolumeLike | None,
-    parameters: MonoTomoParameters,
-    options: RunOptions,
-) -> ChainEstimate:
-    """Say what a run would take, as if all voxels passed every test."""
-    maps = open_half_maps(even, odd, options)
-    grid, sweep = maps.half1.grid, parameters.monores()
-    wedge, levels = parameters.wedge(grid), levels_wanted(grid, sweep)
-    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        inputs, jobs = stand_ins(session, Given(maps=maps, region=None, levels=levels))
-        inputs = replace(inputs, mirror_vox=MIRROR_VOX, wedge=wedge)
-        return estimate_sweep(session, inputs, jobs, sweep)
 
 
 def _mask(session: Session, maps: HalfMaps) -> MaskResult | None:

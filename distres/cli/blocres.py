@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_estimate, show_run
+from distres.cli.show import show_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def blocres(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
-    dry_run: shared.DryRun = False,
+    dry_run: shared.Rehearsed = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,
@@ -171,14 +171,11 @@ def blocres(
     """
     shared.save_config(context)
     from distres.cli.logs import start_logging
-    from distres.errors import UsageError
     from distres.methods import blocres_run
     from distres.methods.blocres import BlocresParameters
 
     start_logging(log_file)
     options = shared.run_options(context)
-    if dry_run and (shell is not None or compat is Compat.relion):
-        raise UsageError("--dry-run plans boxes; it is not made for --shell and --compat relion")
     if shell is not None:
         from distres.methods.radial import RadialParameters
         from distres.methods.radial_run import compute_radial
@@ -222,9 +219,6 @@ def blocres(
         compat=None if compat is None else compat.value,
         device=device,
     )
-    if dry_run:
-        show_estimate(blocres_run.dry_run(half1, half2, chosen, options), as_json=as_json)
-        return
     done = blocres_run.compute_blocres(half1, half2, chosen, options)
     show_run(done, pictures=pictures, as_json=as_json)
 

@@ -50,7 +50,10 @@ def convert(
     source: Annotated[
         str, typer.Argument(metavar="IN", help="MRC (also .gz, .bz2) or OME-Zarr, path or address.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT.zarr", help="Image to make.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="OUT.zarr", help="Image to make: a folder, or s3://bucket/place."),
+    ],
     ngff: Annotated[
         str,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_estimate, show_run
+from distres.cli.show import show_run
 
 _PANEL = "Local FSC"
 
@@ -70,7 +70,7 @@ def localfsc(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
-    dry_run: shared.DryRun = False,
+    dry_run: shared.Rehearsed = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,
@@ -102,9 +102,6 @@ def localfsc(
         **_bands(step, fine),
     )
     options = shared.run_options(context)
-    if dry_run:
-        show_estimate(localfsc_run.dry_run(half1, half2, chosen, options), as_json=as_json)
-        return
     done = localfsc_run.compute_localfsc(half1, half2, chosen, options, filtered=filtered)
     show_run(done, pictures=pictures, as_json=as_json)
 

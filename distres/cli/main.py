@@ -14,6 +14,7 @@ from distres.cli import (
     cluster,
     deblur,
     deepres,
+    estimate,
     files,
     fsc,
     localfilter,
@@ -74,6 +75,7 @@ for _commands in (
     phantom,
     files,
     cluster,
+    estimate,
 ):
     _commands.register(app)
 
@@ -100,6 +102,7 @@ def run() -> None:
     """Run the command line; errors end in one sentence on stderr and their exit code."""
     _mount_plugins()
     warnings.showwarning = _show_warning
+    estimate.from_the_start()
     if "--debug" in sys.argv:
         app()
         return

@@ -6,7 +6,7 @@ import typer
 
 from distres.cli import options as shared
 from distres.cli.monores import Map
-from distres.cli.show import show_estimate, show_run
+from distres.cli.show import show_run
 
 _PANEL = "MonoDir"
 
@@ -80,7 +80,7 @@ def monodir(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
-    dry_run: shared.DryRun = False,
+    dry_run: shared.Rehearsed = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw plots, slices, viewer scripts and report.")
     ] = True,
@@ -99,7 +99,6 @@ def monodir(
     from distres.cli.logs import start_logging
     from distres.methods.monodir_plan import MonoDirParameters
     from distres.methods.monodir_run import compute_monodir
-    from distres.methods.monodir_run import dry_run as estimate
     from distres.methods.options import ends_of
 
     start_logging(log_file)
@@ -116,9 +115,5 @@ def monodir(
         device=device,
     )
     options = shared.run_options(context)
-    if dry_run:
-        found = estimate(map_or_half1, half2, chosen, options, single=single)
-        show_estimate(found, as_json=as_json)
-        return
     done = compute_monodir(map_or_half1, half2, chosen, options, single=single)
     show_run(done, pictures=pictures, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from distres.cli import options as shared
-from distres.cli.show import show_estimate, show_run
+from distres.cli.show import show_run
 
 _PANEL = "MonoRes"
 
@@ -89,7 +89,7 @@ def monores(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
-    dry_run: shared.DryRun = False,
+    dry_run: shared.Rehearsed = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,
@@ -107,7 +107,6 @@ def monores(
     from distres.cli.logs import start_logging
     from distres.methods.monores_plan import MonoResParameters
     from distres.methods.monores_run import compute_monores
-    from distres.methods.monores_run import dry_run as estimate
     from distres.methods.options import ends_of
 
     start_logging(log_file)
@@ -124,9 +123,5 @@ def monores(
         device=device,
     )
     options = shared.run_options(context)
-    if dry_run:
-        found = estimate(map_or_half1, half2, chosen, options, single=single)
-        show_estimate(found, as_json=as_json)
-        return
     done = compute_monores(map_or_half1, half2, chosen, options, single=single)
     show_run(done, pictures=pictures, as_json=as_json)

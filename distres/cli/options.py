@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distres.cli import estimate
 from distres.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -140,6 +141,17 @@ DryRun = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+# The same for commands that are their own plan, see `distres.cli.estimate`.
+Rehearsed = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        callback=estimate.start,
+        help="Compute a few tiles of every pass, show what the run would take (tiles, memory, "
+        "disk, time), and stop.",
+        rich_help_panel=_RUN,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=_RUN)
 ]
@@ -188,13 +200,13 @@ def _toml(value: object) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
-def run_options(context: typer.Context) -> "RunOptions":
-    """Collect the shared options of a command."""
+def run_options(context: typer.Context, *, finds_mask: bool = True) -> "RunOptions":
+    """Collect the shared options of a command; `finds_mask` if it makes a mask without one."""
     from distres.methods.options import RunOptions, parse_memory
 
     given = context.params
     memory = given.get("memory")
-    return RunOptions(
+    options = RunOptions(
         output=given.get("output"),
         store=given.get("store"),
         pixel_size_angstrom=given.get("pixel_size"),
@@ -210,3 +222,4 @@ def run_options(context: typer.Context) -> "RunOptions":
         dry_run=bool(given.get("dry_run")),
         argv=tuple(sys.argv),
     )
+    return estimate.aside(context, options, finds_mask=finds_mask)

@@ -87,6 +87,7 @@ def resmap(
     device: shared.Device = "auto",
     resume: shared.Resume = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.Rehearsed = False,
     pictures: Annotated[
         bool, typer.Option(help="Draw histogram, slices, viewer scripts and report.")
     ] = True,

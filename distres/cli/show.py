@@ -21,8 +21,17 @@ class Estimate(Protocol):
 
 
 def show_run(done: "MethodRun", *, pictures: bool, as_json: bool) -> None:
-    """Draw a finished run if asked, and print its summary."""
+    """Draw a finished run if asked, and print its summary, or what a rehearsal says of it."""
+    from distres.engine.rehearsal import current
+
     drawn = _draw(done) if pictures else []
+    rehearsal = current()
+    if rehearsal is not None:
+        from distres.cli.estimate import forecast
+
+        workers = max((job.workers for job in rehearsal.jobs), default=1)
+        show_estimate(forecast(rehearsal, workers), as_json=as_json)
+        return
     if as_json:
         summary = done.summary() | {"pictures": [str(path) for path in drawn]}
         typer.echo(json.dumps(summary, indent=2))

@@ -22,6 +22,7 @@ from distres.engine.tasks import Outcome, TileTask
 from distres.engine.tiles import Shape3
 from distres.engine.watchdog import Watchdog
 from distres.errors import TileError
+from distres.io.stores import StoreLike
 
 # A trial shorter than this is done twice, so that loading libraries is not taken for work.
 SHORT_SECONDS = 10.0
@@ -124,15 +125,22 @@ def _try(
     job: TileJob, tiles: Sequence[int], executor: Executor, store: str | None
 ) -> list[Outcome]:
     started = time.perf_counter()
-    outcomes = _compute(job, tiles, executor, store)
+    outcomes = compute_tiles(job, tiles, executor, store)
     if time.perf_counter() - started < SHORT_SECONDS:
-        outcomes = _compute(job, tiles, executor, store)
+        outcomes = compute_tiles(job, tiles, executor, store)
     return outcomes
 
 
-def _compute(
-    job: TileJob, tiles: Sequence[int], executor: Executor, store: str | None
+def compute_tiles(
+    job: TileJob, tiles: Sequence[int], executor: Executor, store: StoreLike | None
 ) -> list[Outcome]:
+    """Compute some tiles of a job, into a store whose arrays exist or into nothing.
+
+    Raises
+    ------
+    TileError
+        One of them raised.
+    """
     outcomes: list[Outcome] = []
     with closing(make_pool(TileTask.of(job, store), job.name, executor)) as pool:
         watchdog = Watchdog(executor, job.name)
@@ -150,7 +158,8 @@ def _compute(
     return outcomes
 
 
-def _read_voxels(job: TileJob, index: int) -> int:
+def read_voxels(job: TileJob, index: int) -> int:
+    """Return the voxels that a tile reads, halo and all."""
     return prod(s.stop - s.start for s in job.plan.tile(index).read)
 
 
@@ -158,8 +167,8 @@ def _extrapolate(
     job: TileJob, executor: Executor, outcomes: Sequence[Outcome], stored: int
 ) -> Estimate:
     todo = job.todo
-    read = np.array([_read_voxels(job, index) for index in todo], dtype=np.int64)
-    pace = median([o.seconds / _read_voxels(job, o.tile) for o in outcomes] or [0.0])
+    read = np.array([read_voxels(job, index) for index in todo], dtype=np.int64)
+    pace = median([o.seconds / read_voxels(job, o.tile) for o in outcomes] or [0.0])
     # Tiles cannot be shared out more finely than one by one.
     total = max(pace * float(read.sum()) / executor.workers, pace * float(read.max(initial=0)))
     written = sum(o.written_bytes for o in outcomes)
@@ -167,20 +176,42 @@ def _extrapolate(
         prod(stored_shape(spec, job)) * np.dtype(spec.dtype).itemsize
         for spec in job.outputs.values()
     ) * (len(todo) / len(job.plan))
+    return describe_estimate(
+        job,
+        executor,
+        tried=len(outcomes),
+        tile_seconds=median([o.seconds for o in outcomes] or [0.0]),
+        seconds=total,
+        trial_memory_bytes=max((o.peak_memory_bytes for o in outcomes), default=0),
+        disk_bytes=int(raw * stored / written if stored and written else raw),
+    )
+
+
+def describe_estimate(
+    job: TileJob,
+    executor: Executor,
+    *,
+    tried: int,
+    tile_seconds: float,
+    seconds: float,
+    trial_memory_bytes: int,
+    disk_bytes: int,
+) -> Estimate:
+    """Put what was found beside what the plan says; see `Estimate` for the arguments."""
     return Estimate(
         job=job.name,
-        tiles=len(todo),
+        tiles=len(job.todo),
         core_vox=job.plan.core,
         halo_vox=job.plan.halo,
         shape_vox=job.plan.shape,
         overhead=job.plan.overhead,
         workers=executor.workers,
         memory_bytes=memory_needed(job.plan, bytes_per_voxel=job.bytes_per_voxel),
-        trial_memory_bytes=max((o.peak_memory_bytes for o in outcomes), default=0),
-        disk_bytes=int(raw * stored / written if stored and written else raw),
-        trial_tiles=len(outcomes),
-        tile_seconds=median([o.seconds for o in outcomes] or [0.0]),
-        seconds=total,
+        trial_memory_bytes=trial_memory_bytes,
+        disk_bytes=disk_bytes,
+        trial_tiles=tried,
+        tile_seconds=tile_seconds,
+        seconds=seconds,
     )
 
 

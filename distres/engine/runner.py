@@ -19,6 +19,7 @@ from distres.engine.outputs import open_output, storage_units
 from distres.engine.packer import Packer
 from distres.engine.pools import DaskPool, Finished, LocalPool, Pack, Pool
 from distres.engine.progress import Monitor
+from distres.engine.rehearsal import current
 from distres.engine.run import Run
 from distres.engine.tables import JobStats, Table
 from distres.engine.tasks import Failure, Outcome, TileTask
@@ -54,6 +55,14 @@ def run_job(job: TileJob, *, run: Run, executor: Executor) -> Table:
     RunInterrupted
         Somebody asked to stop; the run can be resumed.
     """
+    rehearsal = current()
+    if rehearsal is not None:
+        return rehearsal.attempt(job, run, executor, rehearsal)
+    return compute_job(job, run=run, executor=executor)
+
+
+def compute_job(job: TileJob, *, run: Run, executor: Executor) -> Table:
+    """Do what `run_job` says, also in a rehearsal."""
     check_job(job)
     fingerprint = describe_job(job)
     made_by = digest(fingerprint)
@@ -99,7 +108,9 @@ def run_job(job: TileJob, *, run: Run, executor: Executor) -> Table:
 
 def output(run: Run, path: str) -> ZarrSource:
     """Name an output of an earlier job as the input of the next."""
-    return ZarrSource.of(run.store, path)
+    source = ZarrSource.of(run.store, path)
+    rehearsal = current()
+    return source if rehearsal is None else rehearsal.source(source)
 
 
 def check_job(job: TileJob) -> None:

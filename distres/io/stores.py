@@ -232,6 +232,15 @@ def remove_all(address: str) -> None:
             obstore.delete(store, [entry["path"] for entry in batch])
 
 
+def is_vacant(address: str) -> bool:
+    """Tell whether no object lies below an address."""
+    import obstore
+
+    store = _opened(address, False).store
+    with _plainly(address):
+        return not any(batch for batch in obstore.list(store))
+
+
 def has_node(address: str) -> bool:
     """Tell whether an address holds a Zarr group or array."""
     try:

@@ -190,7 +190,10 @@ def open_volume(source: VolumeLike, pixel_size: float | None = None, *, level: i
         if is_zarr(path):
             return OmeZarrVolume.open(path, pixel_size_angstrom=pixel_size, level=level)
         if "://" in path:
-            raise InputError(f"{path}: only OME-Zarr can be read from a URL; copy the file here")
+            raise InputError(
+                f"{path}: only OME-Zarr can be read at an address; copy the file here, and "
+                "distres convert FILE s3://bucket/place.zarr puts it where workers share no disk"
+            )
         if Path(path).is_dir():
             raise InputError(f"{path} is a folder, neither an MRC file nor an OME-Zarr image")
         return MrcVolume.open(path, pixel_size_angstrom=pixel_size)

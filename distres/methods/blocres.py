@@ -33,7 +33,6 @@ from distres.methods.blocres_tiles import (
 from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.options import require_thresholds
 from distres.methods.products import FLAG_OUTSIDE
-from distres.methods.trial import StandIn, WholeNumbers
 
 # Boxes this many times the global resolution: smaller ones hold too few coefficients, larger ones
 # smear (the rule of thumb of the Bsoft page is 5 to 7).
@@ -222,27 +221,6 @@ def run_blocres(
         boxes=int(tables[first.name].sum("boxes")),
         tables=tables,
     )
-
-
-def planned_jobs(
-    half1: Source,
-    half2: Source,
-    grid: Grid,
-    executor: Executor,
-    parameters: BlocresParameters,
-    *,
-    tile: int | None = None,
-) -> list[TileJob]:
-    """Return both passes, with noise in the place of what the first makes: for a dry run."""
-    settings = parameters.resolved(grid)
-    shape = tuple(-(-n // settings["step_vox"]) for n in grid.shape)
-    stand_in = StandIn(shape=(len(parameters.thresholds), *shape))
-    nodes: dict[str, Source] = {"nodes": stand_in, "node_flags": WholeNumbers(shape=stand_in.shape)}
-    planning = _planning(None, executor, tile)
-    return [
-        _node_job(half1, half2, grid, settings, planning, None, None),
-        _voxel_job(nodes, grid, settings, planning, None, None),
-    ]
 
 
 def _planning(run: Run | None, executor: Executor, tile: int | None) -> dict[str, Any]:

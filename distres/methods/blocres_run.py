@@ -13,7 +13,6 @@ from distres.io.volume import Grid, VolumeLike
 from distres.methods.blocres import (
     BOX_PER_RESOLUTION,
     BlocresParameters,
-    planned_jobs,
     run_blocres,
 )
 from distres.methods.bring import bring_mask
@@ -23,7 +22,6 @@ from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import open_half_maps, open_session
 from distres.methods.symmetry import bring_unit, levels_for_search
-from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
 
 METHOD = "blocres"
 # Bsoft answers voxels of half the mask or more.
@@ -102,35 +100,6 @@ def compute_blocres(
         return MethodRun(
             directory=session.run.directory, record=record, density=(first[0], second[0])
         )
-
-
-def dry_run(
-    half1: VolumeLike,
-    half2: VolumeLike | None,
-    parameters: BlocresParameters,
-    options: RunOptions,
-) -> ChainEstimate:
-    """Say what a run would take, as if all voxels were in the mask.
-
-    Raises
-    ------
-    UsageError
-        No box is given: it would follow from the global FSC, which a dry run does not compute.
-    """
-    if parameters.box_angstrom is None and parameters.box_vox is None:
-        raise UsageError("a dry run does not measure the global resolution; give --box")
-    maps = open_half_maps(half1, half2, options)
-    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        copies = [
-            job
-            for name, volume in (("half1", maps.half1), ("half2", maps.half2))
-            for job in ingest_jobs(volume, name, session.executor, 1)
-        ]
-        noise = StandIn(shape=maps.half1.shape)
-        passes = planned_jobs(
-            noise, noise, maps.half1.grid, session.executor, parameters, tile=options.tile_vox
-        )
-        return estimate_chain([*copies, *passes], session.executor)
 
 
 def _default_box(global_angstrom: float | None, grid: Grid) -> float:

@@ -1,7 +1,6 @@
 """Convert any volume to an OME-Zarr image, tile by tile, with its pyramid."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +15,12 @@ from distres.engine.jobs import ZarrSource
 from distres.engine.run import Run
 from distres.engine.runner import run_job
 from distres.engine.tiles import Shape3
-from distres.errors import OutputExistsError, ResumeError, UsageError
+from distres.errors import ResumeError, UsageError
 from distres.io.grid import Grid
-from distres.io.omezarr import OWN, describe, is_zarr
+from distres.io.omezarr import OWN, describe
 from distres.io.volume import Volume
 from distres.kernels.resample import HALVING_HALO, HALVING_NAME
+from distres.methods.image_place import ImagePlace
 from distres.methods.pyramid import (
     InputStatistics,
     NonFiniteError,
@@ -42,7 +42,6 @@ NGFF_VERSIONS = ("0.4", "0.5")
 FILE_EDGE = 128  # edge of what lies in one file: a chunk of 0.4, a shard of 0.5
 CHUNK_EDGE = 64  # read unit of 0.5
 HALVING_CORES: tuple[Shape3, ...] = ((2 * FILE_EDGE,) * 3,)  # tiles then write whole files
-WORK_FOLDER = ".distres"
 
 
 def convert(
@@ -67,7 +66,7 @@ def convert(
     volume
         What to convert.
     path
-        Folder to make; by custom it ends in ``.zarr``.
+        Folder to make, or ``s3://bucket/place``; by custom it ends in ``.zarr``.
     executor
         Where tiles are computed.
     ngff
@@ -87,44 +86,42 @@ def convert(
     NonFiniteError
         The volume holds NaN or infinite voxels; the output is then removed again.
     """
-    target = Path(path)
     if ngff not in NGFF_VERSIONS:
         raise UsageError(f"OME-Zarr {ngff} is not written; use {' or '.join(NGFF_VERSIONS)}")
-    if "://" in str(path):
-        raise UsageError(f"{path}: an image is written to a local folder; copy it there after")
+    target = ImagePlace.of(path)
     count = levels or default_levels(volume.shape)
     grids = [volume.grid.coarser(2**level) for level in range(count)]
     require_memory(volume, executor, levels=count, cores=HALVING_CORES)
-    _prepare(target, resume=resume, overwrite=overwrite)
+    target.prepare(resume=resume, overwrite=overwrite)
     try:
         statistics = _write_levels(volume, target, executor, grids, ngff, replace_nonfinite)
     except NonFiniteError:
         if not resume:  # made by this call, and nothing that other options could go on with
-            shutil.rmtree(target)
+            target.remove()
         raise
-    group = zarr.open_group(str(target), mode="r+")
-    group.attrs.update(image_attributes(volume, grids, ngff, statistics, name=target.stem))
-    shutil.rmtree(target / WORK_FOLDER)
+    group = zarr.open_group(target.store, mode="r+")
+    group.attrs.update(image_attributes(volume, grids, ngff, statistics, name=target.name))
+    target.finish()
     return statistics
 
 
 def _write_levels(
     volume: Volume,
-    target: Path,
+    target: ImagePlace,
     executor: Executor,
     grids: list[Grid],
     ngff: str,
     replace_nonfinite: float | None,
 ) -> InputStatistics:
-    with Run.open(target / WORK_FOLDER, resume=True) as run:
-        zarr.open_group(str(target), mode="a", zarr_format=2 if ngff == "0.4" else 3)
+    with target.open_run() as run:
+        zarr.open_group(target.store, mode="a", zarr_format=2 if ngff == "0.4" else 3)
         fingerprint = made_by(volume, {"replace_nonfinite": replace_nonfinite, "ngff": ngff})
         for level, grid in enumerate(grids):
             _open_level(target, level, grid, volume if level == 0 else None, ngff, fingerprint)
         statistics = _write_finest(volume, target, run, executor, replace_nonfinite)
         for level in range(1, len(grids)):
-            fine = ZarrSource.of(str(target), str(level - 1))
-            place = {"store": str(target.resolve()), "path": str(level)}
+            fine = ZarrSource.of(target.address, str(level - 1))
+            place = {"store": target.address, "path": str(level)}
             job = halving_job(
                 fine,
                 f"level {level}",
@@ -177,36 +174,15 @@ def _transformations(grid: Grid) -> list[dict[str, Any]]:
     return [scale, {"type": "translation", "translation": list(grid.origin_angstrom)}]
 
 
-def _prepare(target: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make room for the output, or refuse to."""
-    if resume and overwrite:
-        raise UsageError("--resume goes on with an output and --overwrite replaces it; give one")
-    if target.exists():
-        if not target.is_dir() or not is_zarr(str(target)):
-            raise OutputExistsError(f"{target} exists and is no Zarr folder; give another name")
-        if overwrite:
-            if (target / WORK_FOLDER).exists():
-                Run.open(target / WORK_FOLDER, resume=True).close()  # refused while one is at work
-            shutil.rmtree(target)
-        elif not resume:
-            raise OutputExistsError(
-                f"{target} exists; give another name, --overwrite to replace it, or --resume to go "
-                "on with a conversion that was cut short"
-            )
-        elif not (target / WORK_FOLDER).exists():
-            raise ResumeError(f"{target} is finished or was not made by distres convert")
-    target.mkdir(parents=True, exist_ok=True)
-
-
 def _write_finest(
     volume: Volume,
-    target: Path,
+    target: ImagePlace,
     run: Run,
     executor: Executor,
     replace_nonfinite: float | None,
 ) -> InputStatistics:
     if volume.random_access:
-        place = {"store": str(target.resolve()), "path": "0"}
+        place = {"store": target.address, "path": "0"}
         job = copy_job(
             volume,
             "level 0",
@@ -219,7 +195,7 @@ def _write_finest(
     else:
         table = stream(
             volume,
-            zarr.open_array(str(target), path="0", mode="r+"),
+            zarr.open_array(target.store, path="0", mode="r+"),
             count=count_voxels,
             change=lambda values: replaced(values, replace_nonfinite),
         )
@@ -227,14 +203,15 @@ def _write_finest(
 
 
 def _open_level(
-    target: Path, level: int, grid: Grid, streamed: Volume | None, ngff: str, fingerprint: str
+    target: ImagePlace, level: int, grid: Grid, streamed: Volume | None, ngff: str, fingerprint: str
 ) -> None:
     """Create the array of one level, or check that the one there belongs to this conversion."""
-    if str(level) in zarr.open_group(str(target), mode="r"):
-        array = zarr.open_array(str(target), path=str(level), mode="r")
+    if str(level) in zarr.open_group(target.store, mode="r"):
+        array = zarr.open_array(target.store, path=str(level), mode="r")
         if array.attrs.get("made_by") != fingerprint or array.shape != grid.shape:
             raise ResumeError(
-                f"{target} was begun from another input or with other options; use --overwrite"
+                f"{target.address} was begun from another input or with other options; use "
+                "--overwrite"
             )
         return
     files = [min(FILE_EDGE, n) for n in grid.shape]
@@ -242,7 +219,7 @@ def _open_level(
         axis = streamed.slab_axis
         files[axis] = min(files[axis], slab_thickness(streamed))
     zarr.create_array(
-        str(target),
+        target.store,
         name=str(level),
         shape=grid.shape,
         dtype="float32",

@@ -23,7 +23,7 @@ from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session, open_half_maps, open_session
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
-from distres.methods.trial import ChainEstimate, StandIn, estimate_chain, ingest_jobs
+from distres.methods.trial import StandIn
 
 METHOD = "localfsc"
 
@@ -137,24 +137,6 @@ def _finish(
             **unit.facts,
         },
     )
-
-
-def dry_run(
-    half1: VolumeLike,
-    half2: VolumeLike | None,
-    parameters: LocalFscParameters,
-    options: RunOptions,
-) -> ChainEstimate:
-    """Say what a run would take: tiles, halo, memory, disk, and time from three tiles a job."""
-    maps = open_half_maps(half1, half2, options)
-    grid = maps.half1.grid
-    levels = max(levels_wanted(grid, parameters), levels_for_search(maps, options))
-    with open_session(options, default_output=f"{maps.stem}_{METHOD}") as session:
-        jobs: list[TileJob] = []
-        for name, volume in (("half1", maps.half1), ("half2", maps.half2)):
-            jobs += ingest_jobs(volume, name, session.executor, levels)
-        jobs += planned(maps, parameters, levels, session.run, session.executor, options)
-        return estimate_chain(jobs, session.executor)
 
 
 def planned(

@@ -61,15 +61,6 @@ class DirectionalPasses(Passes):
         resolutions = parameters.resolutions(inputs.grid)
         return cls(inputs, run, executor, parameters.sweep(), resolutions, tile, parameters)
 
-    def planned(self, tests: LevelTests) -> list[TileJob]:
-        """Return the passes over a level, with and without directions: for dry runs."""
-        none = np.zeros((self.directional.directions, len(tests.frequencies)))
-        return [
-            self.directional_noise_job(tests),
-            self.directions_job(tests, none, None),
-            *Passes.planned(self, tests),  # `super()` does not know a class with slots
-        ]
-
     def directional_noise_job(self, tests: LevelTests) -> TileJob:
         """Return the pass that measures a level's noise in every cone."""
         grid = self.inputs.grid.coarser(2**tests.level)

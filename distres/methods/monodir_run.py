@@ -6,17 +6,16 @@ from typing import Any
 from distres.io.volume import VolumeLike
 from distres.kernels.directional_maps import MAPS
 from distres.methods.monodir import MonoDirResult, run_monodir
-from distres.methods.monodir_passes import DirectionalPasses, require_tiles
+from distres.methods.monodir_passes import require_tiles
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_profiles import PROFILES, ZSCORE, Profiles, run_profiles
 from distres.methods.monodir_tables import preferred_directions, write_tables
 from distres.methods.monores import MonoResResult, run_monores
-from distres.methods.monores_inputs import Given, bring_inputs, open_given, stand_ins
+from distres.methods.monores_inputs import Given, bring_inputs, open_given
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.session import Session, open_session
 from distres.methods.symmetry import Unit
-from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monodir"
 CITATION = (
@@ -80,26 +79,6 @@ def compute_monodir(
         )
         record = _finish(session, given, parameters, unit, result, maps, profiles)
         return MethodRun(directory=run.directory, record=record, density=inputs.density)
-
-
-def dry_run(
-    first: VolumeLike,
-    second: VolumeLike | None,
-    parameters: MonoDirParameters,
-    options: RunOptions,
-    *,
-    single: bool = False,
-) -> ChainEstimate:
-    """Say what a run would take, as if all voxels were in the mask and passed every test."""
-    given = open_given(first, second, parameters.sweep(), options, single=single)
-    with open_session(options, default_output=f"{given.maps.stem}_{METHOD}") as session:
-        inputs, jobs = stand_ins(session, given)
-        passes = DirectionalPasses.of(
-            inputs, session.run, session.executor, parameters, options.tile_vox
-        )
-        for tests in passes.levels():
-            jobs += passes.planned(tests)
-        return estimate_chain(jobs, session.executor)
 
 
 def _whole(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distres.engine.jobs import Source, TileJob
+from distres.engine.jobs import Source
 from distres.errors import TrustWarning
 from distres.io.grid import Float3, Grid
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
@@ -21,7 +21,6 @@ from distres.methods.session import HalfMaps, Session
 from distres.methods.single import Map, open_maps
 from distres.methods.solvent import NoiseSphere, find_noise_sphere, middle_angstrom
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
-from distres.methods.trial import StandIn, ingest_jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,23 +228,3 @@ def bring_inputs(
         sphere=sphere,
     )
     return inputs, unit
-
-
-def stand_ins(session: Session, given: Given) -> tuple[MonoResInputs, list[TileJob]]:
-    """Return noise in the place of the inputs, and the jobs that would bring them: for dry runs."""
-    grid = given.maps.half1.grid
-    shapes = [grid.coarser(2**level).shape for level in range(given.levels)]
-    noise, other = ([StandIn(shape=shape, seed=seed) for shape in shapes] for seed in (0, 1))
-    jobs = [
-        job
-        for name, volume in given.maps.volumes.items()
-        if name != "mask"
-        for job in ingest_jobs(volume, name, session.executor, given.levels)
-    ]
-    inputs = MonoResInputs(
-        half1=noise,
-        half2=None if given.single else other,
-        grid=grid,
-        region=noise if given.single else None,
-    )
-    return inputs, jobs

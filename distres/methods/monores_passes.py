@@ -64,11 +64,6 @@ class Passes:
         grid = self.inputs.grid
         return tuple(plan_levels(self.resolutions, grid.voxel_size_angstrom, self.inputs.levels))
 
-    def planned(self, tests: LevelTests) -> list[TileJob]:
-        """Return the passes over a level with thresholds of zero: for dry runs."""
-        none = Thresholds(values=(0.0,) * len(tests.frequencies))
-        return [self.noise_job(tests, 1.0), self.decide_job(tests, none, None)]
-
     def noise_job(self, tests: LevelTests, scale: float, part: str = "") -> TileJob:
         """Return the pass that measures a level's noise."""
         grid = self.inputs.grid.coarser(2**tests.level)

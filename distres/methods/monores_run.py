@@ -1,21 +1,16 @@
 """A whole run of MonoRes: inputs, pyramids, mask, noise, decisions, maps, record."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from distres.engine.jobs import TileJob
-from distres.errors import UsageError
 from distres.io.volume import VolumeLike
 from distres.methods.monores import MonoResResult, run_monores
-from distres.methods.monores_inputs import Given, MonoResInputs, bring_inputs, open_given, stand_ins
-from distres.methods.monores_passes import Passes
+from distres.methods.monores_inputs import Given, bring_inputs, open_given
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish
 from distres.methods.session import Session, open_session
 from distres.methods.symmetry import Unit
-from distres.methods.trial import ChainEstimate, estimate_chain
 
 METHOD = "monores"
 
@@ -61,43 +56,6 @@ def compute_monores(
         result = unit.expanded(session, result)
         record = _finish(session, given, parameters, unit, result)
         return MethodRun(directory=session.run.directory, record=record, density=inputs.density)
-
-
-def dry_run(
-    first: VolumeLike,
-    second: VolumeLike | None,
-    parameters: MonoResParameters,
-    options: RunOptions,
-    *,
-    single: bool = False,
-) -> ChainEstimate:
-    """Say what a run would take, as if all voxels were in the mask and passed every test.
-
-    Raises
-    ------
-    UsageError
-        The published algorithm was asked for, whose only tile is the whole volume.
-    """
-    if parameters.compat:
-        raise UsageError(
-            "--compat xmipp has one tile, so a dry run of it would be the run itself; leave out "
-            "--dry-run"
-        )
-    given = open_given(first, second, parameters, options, single=single)
-    with open_session(options, default_output=f"{given.maps.stem}_{METHOD}") as session:
-        inputs, jobs = stand_ins(session, given)
-        return estimate_sweep(session, inputs, jobs, parameters)
-
-
-def estimate_sweep(
-    session: Session, inputs: MonoResInputs, jobs: Sequence[TileJob], parameters: MonoResParameters
-) -> ChainEstimate:
-    """Try the passes over all levels, after the jobs that bring the inputs."""
-    run, executor, tile = session.run, session.executor, session.options.tile_vox
-    resolutions = parameters.resolutions(inputs.grid)
-    passes = Passes(inputs, run, executor, parameters, resolutions, tile)
-    planned = [job for tests in passes.levels() for job in passes.planned(tests)]
-    return estimate_chain([*jobs, *planned], executor)
 
 
 def _finish(

@@ -13,6 +13,7 @@ from distres.engine.jobs import OutputSpec, Source, TileInputs, TileJob, TileRes
 from distres.engine.planner import memory_needed
 from distres.engine.tiles import Region, Shape3, Tile, TilePlan
 from distres.errors import ClusterError
+from distres.io.stores import as_store
 from distres.io.volume import Volume
 from distres.kernels.resample import HALVING_HALO, halve
 
@@ -197,7 +198,7 @@ def _deliver(
     target = parameters["target"]
     if target is None:
         return TileResult(arrays={parameters["output"]: values}, row=row)
-    zarr.open_array(target["store"], path=target["path"], mode="r+")[place] = values
+    zarr.open_array(as_store(target["store"]), path=target["path"], mode="r+")[place] = values
     return TileResult(row=row)
 
 

@@ -41,34 +41,27 @@ class StandIn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WholeNumbers:
-    """Zeros in the shape of an array of flags or counts that an earlier job will make."""
-
-    shape: tuple[int, ...]
-    dtype: str = "uint8"
-
-    def read(self, region: tuple[slice, ...]) -> Array:
-        """Return zeros for a region of the last axes; leading axes are whole."""
-        sizes = (s.indices(n) for s, n in zip(region, self.shape[-len(region) :], strict=True))
-        shape = (*self.shape[: -len(region)], *(len(range(*size)) for size in sizes))
-        return np.zeros(shape, self.dtype)
-
-    def identity(self) -> dict[str, Json]:
-        """Say that it is no data."""
-        return {"kind": "zeros", "shape": list(self.shape), "dtype": self.dtype}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainEstimate:
-    """What a chain of jobs would cost, job by job and in all."""
+    """What a chain of jobs would cost, job by job and in all.
+
+    Attributes
+    ----------
+    jobs
+        In order.
+    workers
+        Tiles computed at the same time.
+    other_seconds
+        Wall time outside of jobs: starting, what one process does alone, pictures.
+    """
 
     jobs: tuple[Estimate, ...]
     workers: int
+    other_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Wall time."""
-        return sum(job.seconds for job in self.jobs)
+        return sum(job.seconds for job in self.jobs) + self.other_seconds
 
     @property
     def memory_bytes(self) -> int:
@@ -87,6 +80,7 @@ class ChainEstimate:
             "memory_bytes_per_worker": self.memory_bytes,
             "disk_bytes": self.disk_bytes,
             "workers": self.workers,
+            "other_seconds": self.other_seconds,
             "jobs": [asdict(job) for job in self.jobs],
         }
 
@@ -95,7 +89,8 @@ class ChainEstimate:
             f"in all: {format_seconds(self.seconds)}, {self.memory_bytes / 1e9:.2f} GB of memory a "
             f"worker, {self.disk_bytes / 1e9:.2f} GB of disk"
         )
-        return "\n".join([*(str(job) for job in self.jobs), total])
+        other = [f"beside jobs: {format_seconds(self.other_seconds)}"] if self.other_seconds else []
+        return "\n".join([*(str(job) for job in self.jobs), *other, total])
 
 
 def ingest_jobs(volume: Volume, name: str, executor: Executor, levels: int) -> list[TileJob]:

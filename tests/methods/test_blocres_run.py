@@ -8,7 +8,7 @@ import pytest
 
 from distres.errors import UsageError
 from distres.methods.blocres import BlocresParameters
-from distres.methods.blocres_run import compute_blocres, dry_run
+from distres.methods.blocres_run import compute_blocres
 from distres.methods.options import RunOptions
 
 EDGE = 48
@@ -76,13 +76,3 @@ def test_halves_that_never_correlate_need_a_box(tmp_path):
     mask = write(tmp_path / "mask.mrc", np.pad(np.ones((16, 16, 16)), 8))
     with pytest.raises(UsageError, match="--box"):
         compute_blocres(*names, BlocresParameters(), RunOptions(output=tmp_path / "run", mask=mask))
-
-
-def test_a_dry_run_tells_the_cost_and_leaves_nothing(tmp_path, files):
-    options = RunOptions(output=tmp_path / "run", mask=files["mask"], dry_run=True)
-    estimate = dry_run(*files["halves"], BlocresParameters(box_vox=11, device="cpu"), options)
-    assert {job.job for job in estimate.jobs} >= {"blocres boxes", "blocres voxels"}
-    assert estimate.seconds > 0
-    assert not (tmp_path / "run").exists()
-    with pytest.raises(UsageError, match="--box"):
-        dry_run(*files["halves"], BlocresParameters(), options)

@@ -16,7 +16,7 @@ import distres
 from distres.cli.localfsc import register
 from distres.errors import InputError, OutputExistsError, ResumeError, UsageError
 from distres.methods.localfsc_plan import LocalFscParameters
-from distres.methods.localfsc_run import compute_localfsc, dry_run
+from distres.methods.localfsc_run import compute_localfsc
 from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_NAMES, FLAG_NEVER_ABOVE, FLAG_OUTSIDE
 
@@ -239,22 +239,6 @@ def test_overwriting_computes_anew_and_leaves_other_files_alone(files, tmp_path)
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
-def test_a_dry_run_leaves_nothing_and_says_what_it_takes(files, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = {path: written(Path(path).parent) for path in files.values()}
-    options = RunOptions(output=Path("run"), mask=files["mask"], dry_run=True)
-    estimate = dry_run(files["job_half1"], None, PARAMETERS, options)
-    assert list(tmp_path.iterdir()) == []
-    assert {path: written(Path(path).parent) for path in files.values()} == before
-    names = [job.job for job in estimate.jobs]
-    assert "localfsc curves 0" in names
-    assert names[-1] == "localfsc crossings"
-    assert all(job.tiles == 1 for job in estimate.jobs)
-    assert estimate.disk_bytes > 4 * 2 * np.prod(SHAPE)  # two maps of resolution at least
-    assert estimate.memory_bytes > 0
-    json.dumps(estimate.as_json(), allow_nan=False)
-
-
 def test_arrays_and_dataarrays_give_the_bits_that_files_give(finished, files):
     names = ("job_half1", "job_half2", "mask")
     arrays = [mrcfile.read(files[name]).copy() for name in names]
@@ -390,13 +374,6 @@ def test_the_command_computes_what_the_method_computes_by_default(app, files, tm
     assert given["window"] == own.window_wavelengths
     assert given["significance"] == own.significance
     assert tuple(given.get("threshold") or own.thresholds) == own.thresholds
-
-
-def test_a_dry_run_speaks_json_too(app, files, tmp_path):
-    done = invoke(app, files["job_half1"], "-o", tmp_path / "run", "--dry-run", "--json")
-    assert done.exit_code == 0
-    assert json.loads(done.stdout)["workers"] == 1
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

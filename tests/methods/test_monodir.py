@@ -13,7 +13,7 @@ import distres
 from distres.errors import ClusterError, InputError, UsageError
 from distres.kernels.directions import half_sphere
 from distres.methods.monodir_plan import MonoDirParameters
-from distres.methods.monodir_run import compute_monodir, dry_run
+from distres.methods.monodir_run import compute_monodir
 from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_OUTSIDE, FLAG_RANGE_END
 
@@ -306,20 +306,3 @@ def test_a_masked_single_map_is_refused(tmp_path, scene):
     halves, mask = scene
     with pytest.raises(InputError, match="solvent"):
         compute(tmp_path / "run", [halves[0] * mask], mask, single=True)
-
-
-def test_a_dry_run_names_every_pass_and_leaves_nothing(tmp_path, make_mrc):
-    halves = [
-        make_mrc(np.random.default_rng(s).standard_normal((32,) * 3), f"m_half{s}.mrc")
-        for s in (1, 2)
-    ]
-    estimate = dry_run(
-        str(halves[0]),
-        str(halves[1]),
-        MonoDirParameters(directions=46, coarsest_angstrom=6.0, step_angstrom=1.0),
-        RunOptions(output=tmp_path / "run", dry_run=True),
-    )
-    names = [job.job for job in estimate.jobs]
-    assert {"monodir noise 0", "monodir decisions 0", "monores decisions 0"} <= set(names)
-    assert estimate.seconds > 0
-    assert not (tmp_path / "run").exists()

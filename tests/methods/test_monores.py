@@ -12,7 +12,7 @@ from scipy import ndimage
 from distres.errors import InputError, UsageError
 from distres.kernels.monores_published import published_monores
 from distres.methods.monores_plan import MonoResParameters
-from distres.methods.monores_run import compute_monores, dry_run
+from distres.methods.monores_run import compute_monores
 from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_NEVER_ABOVE, FLAG_OUTSIDE, FLAG_RANGE_END
 
@@ -266,23 +266,6 @@ def test_odd_and_thin_volumes_work(tmp_path, shape):
 def test_values_that_make_no_sense_are_refused(choices, message):
     with pytest.raises(UsageError, match=message):
         MonoResParameters(**choices)
-
-
-@pytest.mark.parametrize("local_noise", [False, True])
-def test_a_dry_run_names_every_pass_and_leaves_nothing(tmp_path, make_mrc, local_noise):
-    halves = [
-        str(make_mrc(np.random.default_rng(s).standard_normal((32,) * 3), f"m_half{s}.mrc"))
-        for s in (1, 2)
-    ]
-    options = RunOptions(output=tmp_path / "run", dry_run=True)
-    chosen = MonoResParameters(coarsest_angstrom=8.0, local_noise=local_noise)
-    estimate = dry_run(*halves, chosen, options)
-    names = {job.job for job in estimate.jobs}
-    assert {"monores noise 0", "monores decisions 0"} <= names
-    assert estimate.seconds > 0
-    assert not (tmp_path / "run").exists()
-    with pytest.raises(UsageError, match="the run itself"):
-        dry_run(*halves, MonoResParameters(compat="xmipp"), options)
 
 
 @pytest.mark.slow
