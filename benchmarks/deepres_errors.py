@@ -10,11 +10,12 @@ uncertainty. See `deepres_unseen` for what counts.
 import argparse
 import json
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 from common import table
-from deepres_unseen import crop_of, held_out, make_parser, network_of, parse, read
+from deepres_unseen import averaged, crop_of, held_out, make_parser, network_of, parse, read
 from matplotlib.figure import Figure
 
 from distres.kernels.deepres_labels import Transfer
@@ -26,6 +27,10 @@ RESOLUTIONS = {
 }
 NOISES = (0.08, 0.2)
 CLASSES = ("protein", "nucleic acid")
+HEAD = (
+    *("A", "noise", "class", "averaged over", "structures"),
+    *("median", "SD", "SD within", "within 1 u", "within 2 u"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,7 @@ class Row:
     resolution: float
     noise: float
     kind: str
+    smooth: float
     structures: int
     median: float
     sd: float
@@ -51,47 +57,51 @@ def errors(options: argparse.Namespace) -> None:
     for resolution in options.resolutions or RESOLUTIONS[options.model]:
         # The same crops and noise whichever resolutions are asked for.
         rng = np.random.default_rng(0)
-        found: dict[tuple[float, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+        found: dict[tuple[float, float, str], list[tuple[np.ndarray, np.ndarray]]] = {}
         for _, nucleic, piece in pieces:
             transfer = Transfer(resolution_angstrom=resolution)
             one = filtered_map(piece, transfer, resolution, voxel_size_angstrom=voxel, crop_vox=17)
-            density, counts = crop_of(one, rng)
-            white = rng.standard_normal(density.shape, np.float32)
+            crop = crop_of(one, rng, ceil(1.1 * options.smooth * resolution / voxel))
+            white = rng.standard_normal(crop.density.shape, np.float32)
             for noise in NOISES:
-                answer, sigma = read(network, density + np.float32(noise) * white)
-                key = (noise, CLASSES[nucleic])
-                found.setdefault(key, []).append((answer[counts], sigma[counts]))
-        rows += [
-            summary(resolution, noise, kind, [*parts])
-            for noise in NOISES
-            for kind, parts in (
-                *((k, found.get((noise, k), [])) for k in CLASSES),
-                ("all", [p for k in CLASSES for p in found.get((noise, k), [])]),
-            )
-            if parts
-        ]
+                answer = read(network, crop.density + np.float32(noise) * white)
+                for smooth in sorted({0.0, options.smooth}):
+                    mine = answer[(slice(None), *crop.inner)]
+                    if smooth:
+                        mine = averaged(network, answer, crop.mask, crop.inner, smooth)
+                    part = mine[0][crop.counts], mine[1][crop.counts]
+                    found.setdefault((noise, smooth, CLASSES[nucleic]), []).append(part)
+        rows += summaries(resolution, found)
+        print(table([cells(row) for row in rows if row.resolution == resolution], HEAD), flush=True)
     name = f"errors_{options.model}"
     (options.folder / f"{name}.json").write_text(
         json.dumps([asdict(row) for row in rows], indent=1)
     )
-    head = [
-        "A",
-        "noise",
-        "class",
-        "structures",
-        "median",
-        "SD",
-        "SD within",
-        "within 1 u",
-        "within 2 u",
-    ]
-    print(table([cells(row) for row in rows], head))
     print(f"{network.config.operations_per_voxel} multiply-adds a voxel")
     draw_errors(rows, options.folder / f"{name}.png")
 
 
+def summaries(
+    resolution: float, found: dict[tuple[float, float, str], list[tuple[np.ndarray, np.ndarray]]]
+) -> list[Row]:
+    rows = []
+    for noise, smooth in sorted({key[:2] for key in found}):
+        classes = {kind: found.get((noise, smooth, kind), []) for kind in CLASSES}
+        classes["all"] = [part for parts in classes.values() for part in parts]
+        rows += [
+            summary(resolution, noise, smooth, kind, parts)
+            for kind, parts in classes.items()
+            if parts
+        ]
+    return rows
+
+
 def summary(
-    resolution: float, noise: float, kind: str, parts: list[tuple[np.ndarray, np.ndarray]]
+    resolution: float,
+    noise: float,
+    smooth: float,
+    kind: str,
+    parts: list[tuple[np.ndarray, np.ndarray]],
 ) -> Row:
     """Every structure counts the same, however many voxels its crop has."""
     answer = np.concatenate([np.quantile(a, np.linspace(0, 1, 1001)) for a, _ in parts])
@@ -100,6 +110,7 @@ def summary(
         resolution=resolution,
         noise=noise,
         kind=kind,
+        smooth=smooth,
         structures=len(parts),
         median=float(np.median(answer)),
         sd=float(answer.std()),
@@ -114,6 +125,7 @@ def cells(row: Row) -> list[str]:
         f"{row.resolution:g}",
         f"{row.noise:g}",
         row.kind,
+        f"{row.smooth:g}",
         str(row.structures),
         f"{row.median:.2f}",
         f"{row.sd:.2f}",
@@ -124,11 +136,13 @@ def cells(row: Row) -> list[str]:
 
 
 def draw_errors(rows: list[Row], path: Path) -> None:
+    most = max(row.smooth for row in rows)
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, noise in zip(panels, NOISES, strict=True):
         for kind, colour in zip(CLASSES, ("#0072b2", "#d55e00"), strict=True):
-            mine = [row for row in rows if row.noise == noise and row.kind == kind]
+            chosen = [row for row in rows if row.noise == noise and row.kind == kind]
+            mine = [row for row in chosen if row.smooth == most]
             true = np.array([row.resolution for row in mine])
             error = np.array([row.median for row in mine]) - true
             sd = np.array([row.sd for row in mine])

@@ -41,9 +41,9 @@ def phases(options: argparse.Namespace) -> None:
                     centres=np.zeros((0, 3)),
                     label_angstrom=0,
                 )
-                crop, counts = crop_of(one, np.random.default_rng(1))
-                answer, _ = read(network, crop)
-                found.setdefault(f"{name}, B {b_factor:g}", []).append(answer[counts])
+                crop = crop_of(one, np.random.default_rng(1))
+                answer = read(network, crop.density)[0]
+                found.setdefault(f"{name}, B {b_factor:g}", []).append(answer[crop.counts])
     for name, answers in found.items():
         everything = np.concatenate(answers)
         low, median, high = np.percentile(everything, (16, 50, 84))

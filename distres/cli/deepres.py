@@ -96,6 +96,15 @@ def deepres(
             rich_help_panel=PANEL,
         ),
     ] = 1,
+    smooth: Annotated[
+        float,
+        typer.Option(
+            metavar="RESOLUTIONS",
+            help="Average each answer with its neighbours in the mask under a window as wide, at "
+            "half its height, as this many times the answer itself; 0 switches it off.",
+            rich_help_panel=PANEL,
+        ),
+    ] = 1.5,
     precision: PrecisionOption = Precision.auto,
     cluster: shared.Cluster = "local",
     workers: shared.Workers = None,
@@ -121,7 +130,7 @@ def deepres(
     shared.save_config(context)
     from distres.cli.logs import start_logging
     from distres.methods import deepres_run
-    from distres.methods.deepres import DeepResParameters
+    from distres.methods.deepres_plan import DeepResParameters
     from distres.methods.options import ends_of
 
     start_logging(log_file)
@@ -132,6 +141,7 @@ def deepres(
         finest_angstrom=fine,
         coarsest_angstrom=coarse,
         stride=stride,
+        smooth=smooth,
         precision=precision.value,
         device=device,
     )

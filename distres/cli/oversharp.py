@@ -108,7 +108,7 @@ def oversharp(
     shared.save_config(context)
     from distres.cli.logs import start_logging
     from distres.methods import oversharp_run
-    from distres.methods.deepres import DeepResParameters
+    from distres.methods.deepres_plan import DeepResParameters
     from distres.methods.oversharp import OversharpParameters
 
     start_logging(log_file)

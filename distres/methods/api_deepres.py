@@ -7,7 +7,7 @@ import xarray as xr
 
 from distres.io.volume import VolumeLike
 from distres.methods.api_options import options_for
-from distres.methods.deepres import DeepResParameters
+from distres.methods.deepres_plan import DeepResParameters
 from distres.methods.deepres_run import compute_deepres
 from distres.methods.options import ends_of
 from distres.methods.oversharp import OversharpParameters
@@ -42,7 +42,8 @@ def deepres(
     resolution_range
         Resolutions expected, in angstrom; they choose the model.
     **parameters
-        Further fields of `distres.methods.deepres.DeepResParameters`, for instance ``stride=8``.
+        Further fields of `distres.methods.deepres_plan.DeepResParameters`, for instance
+        ``stride=8``.
 
     Returns
     -------

@@ -14,14 +14,9 @@ from distres.io.grid import Grid
 from distres.io.omezarr import OmeZarrVolume, own_attributes
 from distres.io.volume import VolumeLike
 from distres.methods.bring import bring_mask
-from distres.methods.deepres import (
-    DeepResParameters,
-    DeepResResult,
-    deepres_job,
-    node_step,
-    run_deepres,
-)
+from distres.methods.deepres import DeepResResult, deepres_job, run_deepres
 from distres.methods.deepres_model import Model, find_model
+from distres.methods.deepres_plan import DeepResParameters, node_step
 from distres.methods.deepres_tiles import INSIDE
 from distres.methods.options import RunOptions
 from distres.methods.products import Arrays, MethodRun, finish

@@ -1,7 +1,6 @@
 """Tile functions of DeepRes: resample, predict at nodes, and give the answer back on the map."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,12 +10,13 @@ import torch
 from scipy import ndimage
 
 from distres.engine.jobs import Array, Source, TileInputs, TileResult
-from distres.kernels.deepres import HALO_VOX
+from distres.kernels.answers import average_answers
 from distres.kernels.interpolate import apply_matrices, interpolate_known, linear_matrix
 from distres.kernels.masks import bounds
 from distres.kernels.predict import choose_precision, predict_nodes
-from distres.kernels.rescale import node_span, rescaling_matrix, source_span
+from distres.kernels.rescale import rescaling_matrix
 from distres.methods.deepres_model import load_network
+from distres.methods.deepres_place import Place, grown, neighbourhood
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import (
     FLAG_COARSE_END,
@@ -45,84 +45,28 @@ Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a box of voxels lies on the network's grid, along z, y and x.
-
-    Attributes
-    ----------
-    voxels
-        Voxels of the map.
-    nodes
-        Nodes around them, one for every `every` voxels of the network's grid.
-    grid
-        Voxels of the network's grid that the nodes' windows hold.
-    spans
-        Voxels of the map that those are made of; they may lie outside it.
-    """
-
-    voxels: tuple[range, ...]
-    nodes: tuple[range, ...]
-    grid: tuple[range, ...]
-    spans: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, box: tuple[slice, ...], spacing: list[float], target: float, every: int) -> "Place":
-        """Find what the voxels of a box need."""
-        voxels = tuple(range(s.start, s.stop) for s in box)
-        nodes = tuple(
-            node_span(places, step, target * every)
-            for places, step in zip(voxels, spacing, strict=True)
-        )
-        return cls.around(nodes, spacing, target, every, voxels=voxels)
-
-    @classmethod
-    def around(
-        cls,
-        nodes: tuple[range, ...],
-        spacing: list[float],
-        target: float,
-        every: int,
-        *,
-        voxels: tuple[range, ...] = (),
-    ) -> "Place":
-        """Find what the windows of some nodes need."""
-        grid = tuple(
-            range(n.start * every - HALO_VOX, (n.stop - 1) * every + HALO_VOX + 1) for n in nodes
-        )
-        spans = tuple(
-            source_span(wide, step, target) for wide, step in zip(grid, spacing, strict=True)
-        )
-        return cls(voxels=voxels, nodes=nodes, grid=grid, spans=spans)
-
-
 def deepres_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     """Predict resolution and uncertainty at the voxels of a core whose mask is a half or more.
 
     Parameters
     ----------
     inputs
-        ``map`` and ``mask``; for the paper's network ``particle``, outside which it sees nothing.
+        ``map``, ``mask`` and ``particle``: the voxels to answer may be a part of it. Neighbours
+        in it count in averages, and the paper's network sees nothing outside it.
     parameters
         ``model`` (see `distres.methods.deepres_model.Model`), ``spacing_angstrom`` (z, y, x),
-        ``every``, ``floor``, ``precision``, ``device``.
+        ``every``, ``smooth``, ``floor``, ``precision``, ``device``.
     """
     inside = inputs.core("mask") >= INSIDE
     shape = inputs.tile.core_shape
     values = np.full((2, *shape), np.nan, np.float32)
     if inside.any():
         box = bounds(inside)
-        place = Place.of(
-            tuple(
-                slice(core.start + b.start, core.start + b.stop)
-                for core, b in zip(inputs.tile.core, box, strict=True)
-            ),
-            parameters["spacing_angstrom"],
-            parameters["model"]["voxel_size_angstrom"],
-            parameters["every"],
+        voxels = tuple(
+            slice(core.start + b.start, core.start + b.stop)
+            for core, b in zip(inputs.tile.core, box, strict=True)
         )
-        block = _block(inputs.sources, place, parameters)
-        values[(slice(None), *box)] = answers(block, inside[box], place, parameters)
+        values[(slice(None), *box)] = answers(inputs.sources, voxels, parameters)
     locres, uncertainty = (np.where(inside, part, np.float32(np.nan)) for part in values)
     flags = _flags(locres, inside, parameters)
     bits = (FLAG_FINE_END, FLAG_COARSE_END, FLAG_NEVER_ABOVE)
@@ -197,23 +141,52 @@ def predict(
     ).cpu()
 
 
-def answers(block: Float32, inside: Bool, place: Place, parameters: Parameters) -> Float32:
+def answers(
+    sources: Mapping[str, Source], voxels: tuple[slice, ...], parameters: Parameters
+) -> Float32:
     """Return value and uncertainty of a box of voxels, (2, z, y, x).
 
     Nodes without an answer do not count: a voxel takes the mean of the others around it, by their
     weights, and none where those are less than a half.
     """
-    device = pick_device(parameters["device"])
-    weights = node_weights(place, parameters)
-    spread = [matrix.T.contiguous() for matrix in weights]
-    needed = apply_matrices(torch.from_numpy(inside.astype(np.float32)), spread).numpy() > 0
-    density = to_model_grid(torch.from_numpy(block).to(device), place, parameters)
-    nodes = predict(density, needed, parameters, prod(block.shape))
-    found = interpolate_known(nodes, weights)
-    if parameters["model"]["published"]:
+    spacing, model = parameters["spacing_angstrom"], parameters["model"]
+    target, every = model["voxel_size_angstrom"], parameters["every"]
+    place = Place.of(voxels, spacing, target, every)
+    if not parameters["smooth"]:
+        nodes = _read_nodes(sources, "mask", voxels, place, parameters)
+    else:
+        around = neighbourhood(parameters["smooth"], every, target, model["range_angstrom"])
+        # A node is needed for the mask of the voxels around it.
+        reach = (around.reach_nodes + 1) * every * target
+        wide = grown(voxels, sources["map"].shape[-3:], spacing, reach)
+        larger = Place.of(wide, spacing, target, every)
+        nodes = _read_nodes(sources, "particle", wide, larger, parameters)
+        nodes = average_answers(nodes, larger.inner(place), around, target)
+    found = interpolate_known(nodes, node_weights(place, parameters))
+    if model["published"]:
         found[1] = torch.nan
     result: Float32 = found.numpy()
     return result
+
+
+def _read_nodes(
+    sources: Mapping[str, Source],
+    mask: str,
+    voxels: tuple[slice, ...],
+    place: Place,
+    parameters: Parameters,
+) -> torch.Tensor:
+    """Predict at the nodes around the voxels of a box that a mask holds: (2, nodes)."""
+    inside = np.asarray(sources[mask].read(voxels), np.float32).reshape(
+        [s.stop - s.start for s in voxels]
+    )
+    spread = [matrix.T.contiguous() for matrix in node_weights(place, parameters)]
+    held = torch.from_numpy((inside >= INSIDE).astype(np.float32))
+    needed = apply_matrices(held, spread).numpy() > 0
+    block = _block(sources, place, parameters)
+    device = pick_device(parameters["device"])
+    density = to_model_grid(torch.from_numpy(block).to(device), place, parameters)
+    return predict(density, needed, parameters, prod(block.shape))
 
 
 def _ends(parameters: Parameters) -> tuple[float, float]:

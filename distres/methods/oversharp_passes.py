@@ -11,8 +11,8 @@ from distres.engine.run import Run
 from distres.engine.sources import HalfDifference, Mean
 from distres.io.grid import Grid
 from distres.kernels.sharpen import Edge
-from distres.methods.deepres import DeepResParameters, bytes_for, halo_for, tile_parameters
 from distres.methods.deepres_model import Model
+from distres.methods.deepres_plan import DeepResParameters, bytes_for, halo_for, tile_parameters
 from distres.methods.nearby import tiles_near
 from distres.methods.oversharp import OversharpParameters
 from distres.methods.oversharp_tiles import SHARPENED, scan_tile, sharpen_tile, spectrum_tile

@@ -18,8 +18,8 @@ from distres.io.omezarr import OWN, describe
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
 from distres.kernels.sharpen import Edge
 from distres.methods.bring import bring_mask
-from distres.methods.deepres import DeepResParameters
 from distres.methods.deepres_model import Model
+from distres.methods.deepres_plan import DeepResParameters
 from distres.methods.deepres_run import CITATION, model_for, stored_rms
 from distres.methods.export import export_array
 from distres.methods.judge import judge_halves

@@ -10,7 +10,7 @@ from distres.engine.runner import output, run_job
 from distres.engine.sources import Layer
 from distres.engine.tables import Table
 from distres.errors import InputError
-from distres.methods.deepres import DeepResParameters
+from distres.methods.deepres_plan import DeepResParameters
 from distres.methods.localfsc import run_localfsc
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.mask import MaskResult

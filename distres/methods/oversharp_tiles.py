@@ -13,7 +13,8 @@ from distres.engine.jobs import TileInputs, TileResult
 from distres.engine.tiles import Tile
 from distres.kernels.sharpen import Edge, Sharpener
 from distres.methods.deblur_tiles import core_power
-from distres.methods.deepres_tiles import INSIDE, Place, predict, to_model_grid, within_ends
+from distres.methods.deepres_place import Place
+from distres.methods.deepres_tiles import INSIDE, predict, to_model_grid, within_ends
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.products import BIN_EDGES_ANGSTROM
 from distres.methods.reflected import read_reflected

@@ -1,6 +1,7 @@
 """DeepRes over tiles: the same as the whole, on the map's own grid, with ends flagged."""
 
 import json
+from math import ceil
 from pathlib import Path
 
 import h5py
@@ -17,8 +18,8 @@ from distres.io.deepres_weights import load_weights, save_weights
 from distres.io.grid import Grid
 from distres.kernels.deepres import DeepResConfig, DeepResNetwork, seeded_network
 from distres.kernels.symmetry import AsymmetricUnit
-from distres.methods.deepres import DeepResParameters, halo_for, node_step
 from distres.methods.deepres_model import choose_name, find_model
+from distres.methods.deepres_plan import DeepResParameters, halo_for, node_step
 from distres.methods.deepres_run import compute_deepres, dry_run
 from distres.methods.options import RunOptions
 from distres.methods.products import FLAG_COARSE_END, FLAG_FINE_END, FLAG_OUTSIDE
@@ -77,7 +78,7 @@ def whole(values, weights):
 
 def test_on_the_networks_own_grid_the_answer_is_the_network(weights):
     values, inside = density(), ball()
-    found = compute(values, weights, mask=inside)
+    found = compute(values, weights, mask=inside, smooth=0)
     resolution, uncertainty = whole(values, weights)
     # Resampling to the same grid leaves rounding alone.
     np.testing.assert_allclose(found.locres[0].values[inside], resolution[inside], rtol=1e-4)
@@ -102,6 +103,20 @@ def test_tiles_give_what_the_whole_gives(tmp_path, weights, voxel, fields):
     np.testing.assert_array_equal(one["flags"].values, many["flags"].values)
 
 
+def test_tiles_as_small_as_the_reach_of_averages_give_what_the_whole_gives(tmp_path, weights):
+    # Averages reach 1.0 times 14.3 A at most: less than half of this map's length.
+    values = density((14, 14, 64))
+    inside = np.ones(values.shape, bool)
+    one = compute(values, weights, mask=inside, tile=64, output=tmp_path / "one", smooth=1)
+    many = compute(values, weights, mask=inside, tile=16, output=tmp_path / "many", smooth=1)
+    raw = compute(values, weights, mask=inside, smooth=0)
+    for name in ("locres", "uncertainty"):
+        np.testing.assert_allclose(one[name].values, many[name].values, rtol=1e-5)
+    # There was something to average.
+    assert one.locres.values.std() < 0.7 * raw.locres.values.std()
+    assert float(one.uncertainty.mean()) < float(raw.uncertainty.mean())
+
+
 def test_the_scale_of_the_map_changes_nothing(weights):
     values, inside = density(), ball()
     one = compute(values, weights, (1.2,) * 3, inside).locres.values
@@ -110,10 +125,10 @@ def test_the_scale_of_the_map_changes_nothing(weights):
 
 
 def test_the_rim_of_the_mask_is_no_border(weights):
-    # A smaller mask asks for fewer voxels and changes none of the others.
+    # A smaller mask asks for fewer voxels and changes none of the others, without averages.
     values = density()
-    large = compute(values, weights, (1.2,) * 3, ball()).locres[0].values
-    small = compute(values, weights, (1.2,) * 3, ball(radius=7)).locres[0].values
+    large = compute(values, weights, (1.2,) * 3, ball(), smooth=0).locres[0].values
+    small = compute(values, weights, (1.2,) * 3, ball(radius=7), smooth=0).locres[0].values
     inside = np.isfinite(small)
     np.testing.assert_array_equal(inside, ball(radius=7))
     np.testing.assert_allclose(small[inside], large[inside], rtol=1e-5)
@@ -173,7 +188,8 @@ def test_a_mask_multiplied_into_the_map_leaves_silence_without_answers(weights):
 def test_a_preview_equals_the_full_answer_at_its_nodes(weights):
     values = density((40, 40, 40))
     inside = np.ones(values.shape, bool)
-    full = compute(values, weights, mask=inside).locres[0].values
+    # Previews are not averaged.
+    full = compute(values, weights, mask=inside, smooth=0).locres[0].values
     preview = compute(values, weights, mask=inside, stride=8).locres[0].values
     np.testing.assert_allclose(preview[::8, ::8, ::8], full[::8, ::8, ::8], rtol=1e-4)
     middle = (full[0, 0, 0] + full[0, 0, 8]) / 2
@@ -192,7 +208,22 @@ def test_a_stride_that_saves_nothing_is_not_taken(weights):
 def test_the_halo_holds_half_a_window_and_the_reach_of_the_resampling(weights):
     grid = Grid(shape=SHAPE, voxel_size_angstrom=(0.5, 1.0, 2.0))
     # Half a window and a node of 1 A each; 20 of the coarser voxels.
-    assert halo_for(grid, find_model("A", weights), 1) == (14 + 40, 7 + 20, 4 + 20)
+    model = find_model("A", weights)
+    assert halo_for(grid, model, 1) == (14 + 40, 7 + 20, 4 + 20)
+    # Averages reach as far as the window of the coarsest answer, 1.1 times 13 A, and a node.
+    reach = 7 + 15 + 1
+    assert halo_for(grid, model, 1, smooth=1.0) == (
+        2 * reach + 40 + 1,
+        reach + 20 + 1,
+        ceil(reach / 2) + 20 + 1,
+    )
+
+
+def test_widths_that_make_no_sense_are_refused():
+    with pytest.raises(UsageError, match="not -1"):
+        DeepResParameters(smooth=-1)
+    with pytest.raises(UsageError, match=r"0 \(not at all\) to 4 resolutions, not 9"):
+        DeepResParameters(smooth=9)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from distres.kernels.blob import BlobSpec
 from distres.kernels.deepres import DeepResConfig, DeepResNetwork
 from distres.kernels.guinier import bin_centres
 from distres.kernels.phantom import blob_region
-from distres.methods.deepres import DeepResParameters
+from distres.methods.deepres_plan import DeepResParameters
 from distres.methods.options import RunOptions
 from distres.methods.oversharp import (
     Choice,

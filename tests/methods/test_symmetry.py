@@ -14,7 +14,7 @@ from distres.kernels.symmetry import AsymmetricUnit, operators
 from distres.methods.blocres import BlocresParameters
 from distres.methods.blocres_run import compute_blocres
 from distres.methods.curves import curve_at
-from distres.methods.deepres import DeepResParameters
+from distres.methods.deepres_plan import DeepResParameters
 from distres.methods.deepres_run import compute_deepres
 from distres.methods.localfsc_plan import LocalFscParameters
 from distres.methods.localfsc_run import compute_localfsc
