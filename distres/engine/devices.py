@@ -86,6 +86,16 @@ def fit_to_devices(executor: Executor, device: str) -> Executor:
     return _planned_for(executor, found, device, share)
 
 
+def _promised(executor: Executor) -> bool:
+    """Tell whether somebody said that there are GPUs: the profile, or workers that offer them."""
+    if executor.resources and "GPU" in executor.resources:
+        return True
+    if executor.client is None:
+        return False
+    workers = executor.client.scheduler_info(n_workers=-1)["workers"].values()
+    return any("GPU" in worker.get("resources", {}) for worker in workers)
+
+
 def _planned_for(
     executor: Executor, found: Sequence[int | None], device: str, share: int
 ) -> Executor:
@@ -103,10 +113,10 @@ def _planned_for(
             without,
             len(found),
         )
-    elif without and executor.resources and "GPU" in executor.resources:
+    elif without and _promised(executor):
         logger.warning(
-            "the cluster profile asks for GPUs, but torch finds none in any worker (a build "
-            "without CUDA?); tiles are computed on the CPU"
+            "the cluster profile asks for GPUs or workers offer them, but torch finds none in any "
+            "worker (a build without CUDA?); tiles are computed on the CPU"
         )
     if not usable:
         return executor

@@ -11,11 +11,14 @@ from distres.engine.devices import OneDevice, fit_to_devices, local_workers, vis
 from distres.errors import ClusterError
 
 
-def executor(found, **settings):
-    """Make workers that say what memory their devices have."""
+def executor(found, offered=None, **settings):
+    """Make workers that say what memory their devices have, and what they offer to Dask."""
     plugins = []
+    workers = {number: {"resources": offered or {}} for number in range(len(found))}
     client = SimpleNamespace(
-        run=lambda function: dict(enumerate(found)), register_plugin=plugins.append
+        run=lambda function: dict(enumerate(found)),
+        register_plugin=plugins.append,
+        scheduler_info=lambda n_workers: {"workers": workers},
     )
     made = Executor(
         **{"client": client, "workers": len(found), "memory_bytes": 8 * 10**9, "kind": "slurm"}
@@ -69,10 +72,11 @@ def test_workers_on_the_cpu_beside_others_are_told_of(caplog):
         fit_to_devices(made, "cuda")
 
 
-def test_a_profile_with_gpus_that_torch_cannot_use_falls_back_with_a_notice(caplog):
-    made, _ = executor([None, None], resources={"GPU": 1})
+@pytest.mark.parametrize("said", [{"resources": {"GPU": 1}}, {"offered": {"GPU": 1.0}}])
+def test_gpus_that_torch_cannot_use_are_fallen_back_from_with_a_notice(caplog, said):
+    made, _ = executor([None, None], **said)
     assert fit_to_devices(made, "auto") is made
-    assert "asks for GPUs, but torch finds none" in caplog.text
+    assert "torch finds none in any worker" in caplog.text
     made, _ = executor([None, None])
     caplog.clear()
     assert fit_to_devices(made, "auto") is made
