@@ -17,11 +17,10 @@ from distres.engine.run import Run
 from distres.engine.runner import run_job
 from distres.errors import InputError
 from distres.kernels.directional_maps import MAPS
-from distres.kernels.directions import half_sphere, turned
+from distres.kernels.directions import half_sphere
 from distres.kernels.monodir_noise import ALONG_DEGREES, independent_samples, thresholds_of
 from distres.kernels.monores import LevelTests
 from distres.kernels.noise_threshold import sweep_threshold
-from distres.kernels.symmetry import operators
 from distres.methods.monodir_passes import DirectionalPasses
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import DIRECTIONAL, FLAGS, map_path
@@ -34,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 # Fewer independent values than this are taken for as many.
 FEWEST_VALUES = 2.0
+# Beyond so many cycles a voxel the grid itself has directions: waves along an axis end, others do
+# not. Units that lie otherwise in the box then say nothing of each other's noise.
+ALIKE_FREQ_VOX = 0.45
 
 Float = npt.NDArray[np.float64]
 
@@ -105,14 +107,12 @@ def run_monodir(
             logger.info("level %d: %d tests", tests.level, len(usable.frequencies))
     assert table is not None  # level 0 is always planned
     resolutions = tuple(passes.resolutions.tolist())
-    directions = half_sphere(parameters.directions)
-    group = inputs.point_group
-    copies = turned(directions, operators("C1" if group is None else group["setting"]))
+    copies = passes.copies()
     noise = np.concatenate(levels, axis=1) if levels else np.zeros((parameters.directions, 0))
     return MonoDirResult(
         arrays={**{name: map_path(name) for name in MAPS}, "flags": FLAGS},
         directional=DIRECTIONAL if parameters.keep_directions else None,
-        directions=directions,
+        directions=half_sphere(parameters.directions),
         resolutions=resolutions,
         noise=noise,
         points=int(table.sum("points")) * len(copies),
@@ -126,13 +126,15 @@ def run_monodir(
 class _Noise:
     """The noise of a level: by direction and test, how it scatters, and in what volumes.
 
-    `volume_angstrom3` is that of the whole region, `tile_angstrom3` what one tile had of it.
+    `volume_angstrom3` is that of the whole region, `tile_angstrom3` what one tile had of it. Means
+    rest on as many `units` (tests,) of a symmetric particle, each with its own directions.
     """
 
     means: Float
     counts: npt.NDArray[np.int64]
     volume_angstrom3: float
     tile_angstrom3: float
+    units: npt.NDArray[np.int64]
 
 
 def _measure(
@@ -140,7 +142,15 @@ def _measure(
 ) -> tuple[_Noise, LevelTests]:
     """Measure a level's noise; also return its tests up to the first without any."""
     table = run_job(passes.directional_noise_job(tests), run=passes.run, executor=passes.executor)
-    samples = table.sum("samples")
+    finest = ALIKE_FREQ_VOX / max(passes.inputs.grid.voxel_size_angstrom)
+    alike = np.array(tests.frequencies) < finest
+    alike &= passes.inputs.region_kind == "mask"  # else the whole volume was seen
+    copies = passes.copies()
+    # Along d the other units hold the noise that this one holds along d turned back.
+    sums, samples = (
+        np.where(alike, own[copies].sum(axis=0), own)
+        for own in (table.sum("sums"), table.sum("samples"))
+    )
     if not samples.any():
         raise InputError(
             "no voxel is left to measure noise on; give half maps, or a mask that leaves solvent"
@@ -151,10 +161,11 @@ def _measure(
         voxel *= 1 - cos(radians(ALONG_DEGREES))
     voxels = table.columns["voxels"].astype(np.float64)
     found = _Noise(
-        means=table.sum("sums") / np.maximum(samples, 1),
+        means=sums / np.maximum(samples, 1),
         counts=table.sum("counts"),
         volume_angstrom3=float(voxels.sum()) * voxel,
         tile_angstrom3=float((voxels**2).sum() / voxels.sum()) * voxel,
+        units=np.where(alike, len(copies), 1),
     )
     strongest = max((float(level.max()) for level in coarser if level.size), default=0.0)
     loudest = Thresholds(values=tuple(found.means.max(axis=0).tolist()))
@@ -165,8 +176,9 @@ def _thresholds(passes: DirectionalPasses, tests: LevelTests, noise: _Noise) -> 
     """Return (directions, tests) thresholds of the tests that can be made.
 
     The quantile of the ratio to the mean rests on all directions, as many as do not overlap. The
-    mean itself rests on the n values of one direction, and the ratio was formed with the mean of
-    the m values of one tile: a new value scatters sqrt((1 + 1/n) / (1 - 1/m)) times as far.
+    mean itself rests on the n values of one direction, or of as many as there are units, and the
+    ratio was formed with the mean of the m values of one tile: a new value scatters
+    sqrt((1 + 1/n) / (1 - 1/m)) times as far.
     """
     count = len(tests.frequencies)
     apart = min(len(noise.means), 1 / (1 - cos(radians(passes.directional.cone_degrees))))
@@ -177,5 +189,6 @@ def _thresholds(passes: DirectionalPasses, tests: LevelTests, noise: _Noise) -> 
             for volume in (noise.volume_angstrom3, noise.tile_angstrom3)
         )
         ratio = sweep_threshold(noise.counts[place], 1.0, passes.parameters.confidence, n * apart)
+        n *= min(int(noise.units[place]), apart)
         quantiles.append(1 + (ratio - 1) * ((1 + 1 / n) / (1 - 1 / m)) ** 0.5)
     return thresholds_of(noise.means[:, :count], np.array(quantiles))

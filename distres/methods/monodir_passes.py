@@ -13,8 +13,10 @@ from distres.engine.run import Run
 from distres.engine.runner import output
 from distres.io.grid import Grid
 from distres.kernels.directional_maps import MAPS
+from distres.kernels.directions import half_sphere, turned
 from distres.kernels.monodir import HALO_VOX, cone_halo_vox
 from distres.kernels.monores import LevelTests
+from distres.kernels.symmetry import operators
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import (
     CONE_HALO_VOX,
@@ -60,6 +62,12 @@ class DirectionalPasses(Passes):
         """Return the passes that these parameters ask for."""
         resolutions = parameters.resolutions(inputs.grid)
         return cls(inputs, run, executor, parameters.sweep(), resolutions, tile, parameters)
+
+    def copies(self) -> npt.NDArray[np.intp]:
+        """Return (units, directions): what each unit of a particle shows along each direction."""
+        group = self.inputs.point_group
+        directions = half_sphere(self.directional.directions)
+        return turned(directions, operators("C1" if group is None else group["setting"]))
 
     def directional_noise_job(self, tests: LevelTests) -> TileJob:
         """Return the pass that measures a level's noise in every cone."""
