@@ -16,9 +16,10 @@ from distres.kernels.monodir import (
     Reader,
     smoothing_angstrom,
 )
-from distres.kernels.monores import Core, LevelTests
+from distres.kernels.monores import LevelTests
 from distres.kernels.noise_threshold import BINS, Counts, amplitude_histogram
 from distres.kernels.riesz import divided_spectrum
+from distres.kernels.subblocks import Core
 
 # Samples of noise are this far apart: their correlation is 0.4 then.
 NOISE_SPACING_WAVELENGTHS = 0.75

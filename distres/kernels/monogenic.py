@@ -133,9 +133,8 @@ def monogenic_amplitude(
         (z, y, x) float32 on the block's box sampled with `box_shape(..., band.stop)`: sample j lies
         at voxel ``j * shape / box``. Finite for every band.
     """
-    shape, voxel = riesz.shape, riesz.voxel_angstrom
-    device = riesz.along.device
-    box = box_shape(shape, voxel, band.stop)
+    shape, device = riesz.shape, riesz.along.device
+    box = box_shape(shape, riesz.voxel_angstrom, band.stop)
     gain = band.gain(riesz.octant(box)).mul_(prod(box) / prod(shape))
     if face_ramp_freq_vox > 0:
         _fade_faces(gain, shape, face_ramp_freq_vox)

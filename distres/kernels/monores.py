@@ -11,36 +11,32 @@ block do not meet in a step, leave 98 % of voxels on the same step as in the who
 within one (cores of 64 voxels, steps of half a voxel, white noise; 97 % for cores of 48).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 import torch
 
 from distres.errors import UsageError
 from distres.kernels.centred import Float3, Shape3
-from distres.kernels.masks import bounds
 from distres.kernels.monogenic import Band, monogenic_amplitude, smooth_amplitude
 from distres.kernels.resample import HALVING_PASS_FREQ_VOX
 from distres.kernels.riesz import RieszBlock, riesz_block
+from distres.kernels.subblocks import Core, cut, grown, living_box, voxels
 from distres.kernels.sweep import SweepState
 from distres.kernels.wedge import Wedge
 
 RAMP_VOX = 0.04
 FACE_RAMP_VOX = 0.05
 HALO_VOX = 32
-TAPER_VOX = 12
 # Tests between looks where voxels are still in the sweep; the block is cut to them and their halo
 # when that leaves less than this share of it.
 LOOK_EVERY = 3
 WORTH_CUTTING = 0.7
 # A level is right up to twice the halving filter's pass-band, in its own voxels.
 LEVEL_TOP_FREQ_VOX = 2 * HALVING_PASS_FREQ_VOX
-
-Core = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +160,9 @@ def decide(
             region = living_box(state)
             if region is None:
                 return
-            wanted = _grown(region, core, read, _halo(frequency, voxel_angstrom))
-            if _voxels(wanted) < WORTH_CUTTING * _voxels(read):
-                read, riesz = wanted, riesz_block(_cut(signal, wanted), voxel_angstrom, wedge)
+            wanted = grown(region, core, read, _halo(frequency, voxel_angstrom))
+            if voxels(wanted) < WORTH_CUTTING * voxels(read):
+                read, riesz = wanted, riesz_block(cut(signal, wanted), voxel_angstrom, wedge)
         place = tuple(
             slice(r.start + c.start - b.start, r.stop + c.start - b.start)
             for r, c, b in zip(region, core, read, strict=True)
@@ -175,61 +171,6 @@ def decide(
         here = SweepState(last=state.last[region], fails=state.fails[region])
         amplitude = smoothed_amplitude(riesz, frequency, tests.ramp, riesz.shape, place)
         here.update(amplitude > limit, tests.first + count)
-
-
-def living_box(state: SweepState) -> Core | None:
-    """Return the smallest box that holds all voxels still in the sweep; None when there is none."""
-    alive = state.alive.cpu().numpy()
-    return bounds(alive) if alive.any() else None
-
-
-def _grown(region: Core, core: Core, read: Core, halo: int) -> Core:
-    """Return the part of a block that a region of its core needs, in a length fast to transform."""
-    found = []
-    for part, own, limit in zip(region, core, read, strict=True):
-        first = max(own.start + part.start - halo, limit.start)
-        last = min(own.start + part.stop + halo, limit.stop)
-        more = scipy.fft.next_fast_len(last - first) - (last - first)
-        last = min(last + more, limit.stop)
-        if scipy.fft.next_fast_len(last - first) != last - first:
-            first, last = limit.start, limit.stop
-        found.append(slice(first, last))
-    return found[0], found[1], found[2]
-
-
-def _cut(signal: torch.Tensor, read: Core) -> torch.Tensor:
-    """Copy a part of a block; what was inside the block fades out towards the new faces."""
-    block = signal[read].clone()
-    ends = zip(read, signal.shape, strict=True)
-    taper_faces(block, [(TAPER_VOX * (s.start > 0), TAPER_VOX * (s.stop < n)) for s, n in ends])
-    return block
-
-
-def _voxels(box: Core) -> int:
-    return prod(part.stop - part.start for part in box)
-
-
-def taper_faces(block: torch.Tensor, widths: Sequence[tuple[int, int]]) -> None:
-    """Fade a block out towards its faces.
-
-    Parameters
-    ----------
-    block
-        (z, y, x); changed in place.
-    widths
-        Per axis, over how many voxels at the first and at the last face; 0 leaves a face as it is.
-    """
-    for axis, pair in enumerate(widths):
-        for first, wanted in zip((True, False), pair, strict=True):
-            width = min(wanted, block.shape[axis] // 4)
-            if width == 0:
-                continue
-            place = torch.arange(width, device=block.device, dtype=block.dtype) + 0.5
-            ramp = 0.5 - 0.5 * torch.cos(torch.pi * place / width)
-            start = 0 if first else block.shape[axis] - width
-            view = [1, 1, 1]
-            view[axis] = width
-            block.narrow(axis, start, width).mul_((ramp if first else ramp.flip(0)).view(view))
 
 
 def refine_state(state: SweepState, factor: int, start: Shape3, shape: Shape3) -> SweepState:

@@ -1,7 +1,8 @@
 """The noise of one block of one pyramid level: histograms, or cells of a smooth field."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, log2
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +10,15 @@ import torch
 
 from distres.kernels.centred import Float3
 from distres.kernels.monogenic import Band, box_shape
-from distres.kernels.monores import Core, LevelTests, smoothed_amplitude
-from distres.kernels.noise_threshold import BINS, Counts, amplitude_histogram
+from distres.kernels.monores import LevelTests, smoothed_amplitude
+from distres.kernels.noise_threshold import (
+    BINS,
+    Counts,
+    amplitude_histogram,
+    independent_values,
+)
 from distres.kernels.riesz import RieszBlock, riesz_block
+from distres.kernels.subblocks import Core, cut, grown, share_of
 from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
 
@@ -19,6 +26,49 @@ CELL_VOX = 8
 # A smoothed amplitude has as many independent values as a field whose sharp cutoff, in units of the
 # frequency tested, this is: the cube root of the integral of 3 k^2 gain(k)^2 for `Band.smoother`.
 INDEPENDENT_CUTOFF = 0.538
+# Noise is alike all over a block, so it needs no more around it than the fade-out at cut faces.
+NOISE_HALO_VOX = 16
+# So many independent values tell the threshold to 0.3 %; a finer test finds them in a part of the
+# volume. Parts below the least are no cheaper: halos are most of them.
+ENOUGH_INDEPENDENT = 8000.0
+LEAST_SHARE = 1 / 16
+
+
+def noise_shares(tests: LevelTests, voxels: float, voxel_angstrom: Float3) -> tuple[float, ...]:
+    """Return the share of the noise that each test of a level needs to see, powers of a half.
+
+    Parameters
+    ----------
+    tests
+        The level's tests.
+    voxels
+        Voxels of the level in which noise is measured.
+    voxel_angstrom
+        Voxel lengths of the level.
+    """
+    z, y, x = voxel_angstrom
+    shares = []
+    for frequency in tests.frequencies:
+        have = independent_values(voxels * z * y * x, INDEPENDENT_CUTOFF * frequency)
+        wanted = min(1.0, ENOUGH_INDEPENDENT / max(have, 1.0))
+        shares.append(max(2.0 ** ceil(log2(wanted)), LEAST_SHARE))
+    return tuple(shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseSample:
+    """What the smoothed amplitudes of noise are: for every test of a level.
+
+    Attributes
+    ----------
+    counts
+        (tests, BINS) int64 histograms.
+    voxels
+        (tests,) int64, in how many voxels it was measured.
+    """
+
+    counts: Counts
+    voxels: npt.NDArray[np.int64]
 
 
 def noise_counts(
@@ -27,9 +77,10 @@ def noise_counts(
     core: Core,
     voxel_angstrom: Float3,
     tests: LevelTests,
+    shares: Sequence[float],
     scale: float,
     wedge: Wedge | None = None,
-) -> Counts:
+) -> NoiseSample:
     """Count the amplitudes of noise in the core of a block, for every test of a level.
 
     The smoothed amplitude is sampled just above its own Nyquist rate, not at every voxel: more
@@ -47,24 +98,24 @@ def noise_counts(
         Voxel lengths of the level.
     tests
         The level's tests.
+    shares
+        Which share of the region each of them looks at, see `noise_shares`.
     scale
         See `amplitude_histogram`.
     wedge
         Frequencies that were not measured and do not count.
-
-    Returns
-    -------
-    array
-        (tests, BINS) int64.
     """
-    counts = np.zeros((len(tests.frequencies), BINS), dtype=np.int64)
+    found = _nothing(tests)
     if not tests.frequencies or not bool(region.any()):
-        return counts
-    riesz = riesz_block(noise, voxel_angstrom, wedge)
-    for place, frequency in enumerate(tests.frequencies):
-        amplitude, inside, _ = _sampled(riesz, region, core, frequency, tests.ramp)
-        counts[place] = amplitude_histogram(amplitude[inside], scale)
-    return counts
+        return found
+    for part in _parts(noise, region, core, shares):
+        riesz = riesz_block(part.noise, voxel_angstrom, wedge)
+        for place in part.places:
+            frequency = tests.frequencies[place]
+            amplitude, inside, _ = _sampled(riesz, part.region, part.core, frequency, tests.ramp)
+            found.counts[place] = amplitude_histogram(amplitude[inside], scale)
+            found.voxels[place] = int(part.region.sum())
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +182,47 @@ def noise_cells(
     return NoiseCells(means=means, weights=weights, counts=counts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A part of a block, and the tests that look at it."""
+
+    noise: torch.Tensor
+    region: torch.Tensor
+    core: Core
+    places: tuple[int, ...]
+
+
+def _parts(
+    noise: torch.Tensor, region: torch.Tensor, core: Core, shares: Sequence[float]
+) -> Iterator[_Part]:
+    """Cut a block to what its tests look at, the largest part first."""
+    every = (slice(0, noise.shape[0]), slice(0, noise.shape[1]), slice(0, noise.shape[2]))
+    for share in sorted(set(shares), reverse=True):
+        places = tuple(i for i, own in enumerate(shares) if own == share)
+        if share >= 1:
+            yield _Part(noise=noise, region=region, core=core, places=places)
+            continue
+        box = share_of(region, share)
+        read = grown(box, core, every, NOISE_HALO_VOX)
+        z, y, x = (
+            slice(b.start + c.start - r.start, b.stop + c.start - r.start)
+            for b, c, r in zip(box, core, read, strict=True)
+        )
+        yield _Part(
+            noise=cut(noise, read),
+            region=region[box],
+            core=(z, y, x),
+            places=places,
+        )
+
+
+def _nothing(tests: LevelTests) -> NoiseSample:
+    count = len(tests.frequencies)
+    return NoiseSample(
+        counts=np.zeros((count, BINS), dtype=np.int64), voxels=np.zeros(count, dtype=np.int64)
+    )
+
+
 # Independent values behind a place of the field: two hundred inside, a fifth of that in corners.
 FIELD_INDEPENDENT = 40.0
 
@@ -174,12 +266,12 @@ def _sampled(
     """
     box = box_shape(riesz.shape, riesz.voxel_angstrom, Band.smoother(frequency).stop)
     amplitude = smoothed_amplitude(riesz, frequency, ramp, box)
-    nearest, inside = [], region
+    found, nearest, inside = [], [], region
     for axis, (n, m, part) in enumerate(zip(riesz.shape, box, core, strict=True)):
         voxels = (np.arange(m) * n + m // 2) // m
-        kept = np.flatnonzero((voxels >= part.start) & (voxels < part.stop))
-        nearest.append(voxels[kept] - part.start)
-        amplitude = amplitude.index_select(axis, torch.from_numpy(kept).to(amplitude.device))
+        first, last = np.searchsorted(voxels, (part.start, part.stop))
+        found.append(slice(int(first), int(last)))
+        nearest.append(voxels[first:last] - part.start)
         inside = inside.index_select(axis, torch.from_numpy(nearest[-1]).to(inside.device))
     # Smoothing rings: where a few values fall below zero, zero is what they stand for.
-    return amplitude.clamp_min_(0), inside, nearest
+    return amplitude[tuple(found)].clamp_min(0), inside, nearest

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from distres.errors import InputError
-from distres.kernels.centred import Shape3
+from distres.kernels.centred import Shape3, empty
 
 # Standard deviation of the weight in cells: seven cells count along an axis, four at its end.
 BANDWIDTH_CELLS = 2.0
@@ -55,12 +55,27 @@ class ThresholdField:
             above = np.minimum(below + 1, len(nodes) - 1)
             width = np.where(above > below, nodes[above] - nodes[below], 1.0)
             share = torch.from_numpy(((wanted - nodes[below]) / width).astype(np.float32))
+            if axis == 0 and field.device.type == "cpu":
+                return _between(field, below, above, share)
             view = [1, 1, 1]
             view[axis] = -1
             lower = field.index_select(axis, torch.from_numpy(below).to(device))
             upper = field.index_select(axis, torch.from_numpy(above).to(device))
             field = torch.lerp(lower, upper, share.to(device).view(view))
         return field
+
+
+def _between(
+    field: torch.Tensor,
+    below: npt.NDArray[np.intp],
+    above: npt.NDArray[np.intp],
+    share: torch.Tensor,
+) -> torch.Tensor:
+    """Interpolate planes without copying them first."""
+    found = empty((len(below), field.shape[1], field.shape[2]), field.dtype, field.device)
+    for plane, first, last, weight in zip(found, below, above, share.tolist(), strict=True):
+        torch.lerp(field[int(first)], field[int(last)], weight, out=plane)
+    return found
 
 
 def nodes_around(nodes: Values, start: int, stop: int) -> slice:

@@ -11,12 +11,11 @@ import torch
 from distres.engine.jobs import Array, TileInputs
 from distres.engine.tiles import Region
 from distres.kernels.centred import Float3, Shape3
-from distres.kernels.monores import TAPER_VOX, taper_faces
+from distres.kernels.monores_noise import NOISE_HALO_VOX
+from distres.kernels.subblocks import TAPER_VOX, taper_faces
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
-# Noise is alike all over a block, so it needs no more around it than the fade-out at cut faces.
-NOISE_HALO_VOX = 16
 # Voxels of more than half the mask are answered.
 MASK_ABOVE = 0.5
 

@@ -16,8 +16,7 @@ from distres.engine.runner import output
 from distres.engine.tiles import TilePlan
 from distres.io.grid import Grid
 from distres.kernels.monores import LevelTests, halo_vox, plan_levels
-from distres.kernels.monores_noise import CELL_VOX
-from distres.methods.monores_blocks import NOISE_HALO_VOX
+from distres.kernels.monores_noise import CELL_VOX, NOISE_HALO_VOX, noise_shares
 from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_tiles import (
@@ -72,6 +71,7 @@ class Passes:
         sources, solved = self._noise_sources(tests.level)
         plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX, needed, solved, tests.level)
         cells = (2 * len(tests.frequencies),)
+        shares = noise_shares(tests, self._noise_voxels(grid), grid.voxel_size_angstrom)
         return TileJob(
             name=f"monores noise {tests.level} {part}".rstrip(),
             plan=plan,
@@ -89,6 +89,7 @@ class Passes:
                 "scale": scale,
                 "local": local,
                 "part": part,
+                "shares": list(shares),
             },
             tiles=tiles_near(solved, plan, factor=2**tests.level),
             bytes_per_voxel=needed,
@@ -168,6 +169,17 @@ class Passes:
             "radius_angstrom": sphere.radius_angstrom,
             **self._shared(),
         }
+
+    def _noise_voxels(self, grid: Grid) -> float:
+        """Return in how many voxels of a level noise is measured, as far as it is known before."""
+        inputs, every = self.inputs, float(prod(grid.shape))
+        if inputs.region_kind != "mask":
+            return 0.0
+        occupancy = inputs.masks(0).get("occupancy")
+        if occupancy is None:
+            return every
+        cells = np.asarray(occupancy.read((slice(None),) * 3)) > 0
+        return every * float(cells.mean())
 
     def _shared(self) -> dict[str, Any]:
         """Return what both passes are told."""

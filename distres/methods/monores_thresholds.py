@@ -62,11 +62,11 @@ def _measure(
     some = replace(tests, frequencies=tuple(tests.frequencies[i] for i in places))
     table = run_job(passes.noise_job(some, scale, part), run=passes.run, executor=passes.executor)
     grid = passes.inputs.grid.coarser(2**tests.level)
-    volume = int(table.sum("voxels")) * prod(grid.voxel_size_angstrom)
+    volumes = table.sum("voxels") * prod(grid.voxel_size_angstrom)
     local = passes.parameters.local_noise
     values = []
-    for row, frequency in zip(table.sum("counts"), some.frequencies, strict=True):
-        independent = independent_values(volume, INDEPENDENT_CUTOFF * frequency)
+    for row, volume, frequency in zip(table.sum("counts"), volumes, some.frequencies, strict=True):
+        independent = independent_values(float(volume), INDEPENDENT_CUTOFF * frequency)
         unit = 1.0 if local else scale
         if local:
             # An amplitude is judged by the field around it, which rests on fewer values.

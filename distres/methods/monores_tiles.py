@@ -64,32 +64,34 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         ``tests`` (of `LevelTests`), ``voxel_angstrom``, ``scale``, ``region`` (``mask``,
         ``solvent`` or ``file``), ``centre_angstrom`` and ``radius_angstrom`` of the noise sphere,
         ``local`` (whether cells are measured beside the histogram) and ``part`` (of their
-        `noise_path`), ``mirror_vox`` (how far to
-        mirror at the volume's faces), ``wedge``, ``device``.
+        `noise_path`), ``shares`` (of the region that each test looks at),
+        ``mirror_vox`` (how far to mirror at the volume's faces), ``wedge``, ``device``.
     """
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
     region = noise_region(inputs, parameters, tests.level)
     local = bool(parameters["local"])
-    row: dict[str, Any] = {"voxels": np.int64(region.sum())}
     if not region.any():
-        counts = np.zeros((len(tests.frequencies), BINS), np.int64)
-        return TileResult(row={**row, "counts": counts})
+        count = len(tests.frequencies)
+        none = np.zeros(count, np.int64)
+        return TileResult(row={"voxels": none, "counts": np.zeros((count, BINS), np.int64)})
     device = pick_device(parameters["device"])
     dz, dy, dx = parameters["voxel_angstrom"]
     box = bounds(region) if not local else tuple(slice(0, n) for n in tile.core_shape)
     read, inner = around(box, tile.core, tile.read)
     noise, core = ready_block(inputs, parameters, read, inner, difference=True)
     inside = torch.from_numpy(np.ascontiguousarray(region[box])).to(device)
-    wedge = _wedge(parameters)
+    wedge, shares = _wedge(parameters), parameters["shares"]
     if not local:
         scale = parameters["scale"]
-        counts = noise_counts(noise, inside, core, (dz, dy, dx), tests, scale, wedge)
-        return TileResult(row={**row, "counts": counts})
+        sample = noise_counts(noise, inside, core, (dz, dy, dx), tests, shares, scale, wedge)
+        return TileResult(row={"voxels": sample.voxels, "counts": sample.counts})
     found = noise_cells(noise, inside, core, (dz, dy, dx), tests, wedge)
     cells = np.concatenate([found.means, found.weights])
-    path = noise_path(tests.level, parameters["part"])
-    return TileResult(arrays={path: cells}, row={**row, "counts": found.counts})
+    return TileResult(
+        arrays={noise_path(tests.level, parameters["part"]): cells},
+        row={"voxels": np.full(len(tests.frequencies), region.sum()), "counts": found.counts},
+    )
 
 
 def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
