@@ -20,6 +20,8 @@ from distres.methods.fsc_memory import SURVEY_BYTES_PER_VOXEL, thickness
 from distres.methods.fsc_tiles import HALVES
 
 SURVEY = "fsc/mask_power"
+# Longest edge of what lies in one file, a chunk or a shard, of the images that distres writes.
+FILE_EDGE = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def survey(
         name="fsc-survey",
         plan=TilePlan(
             shape=shape,
-            core=_multiples((thick, shape[1], shape[2]), divisor),
+            core=_multiples(_blocks(shape, thick), divisor),
             halo=(0, 0, 0),
         ),
         function=fsc_tiles.survey,
@@ -105,6 +107,19 @@ def survey(
     if "mask" not in sources:
         return found
     return _with_mask(found, table, run)
+
+
+def _blocks(shape: Shape3, thick: int) -> Shape3:
+    """Cut slabs that are thinner than what lies in one file of an image along y instead.
+
+    Thin slabs would read every file many times: a tomogram of 512 x 2048 x 2048 voxels in files of
+    128^3 was read eight times over in slabs of 16.
+    """
+    nz, ny, nx = shape
+    rows = thick * ny // FILE_EDGE // FILE_EDGE * FILE_EDGE
+    if thick >= min(FILE_EDGE, nz) or not rows:
+        return thick, ny, nx
+    return FILE_EDGE, min(rows, ny), nx
 
 
 def _multiples(core: Shape3, divisor: int) -> Shape3:

@@ -65,13 +65,15 @@ def _moments(values: npt.NDArray[Any]) -> tuple[float, float, float]:
 
 
 def _on_faces(inside: npt.NDArray[np.bool_], inputs: TileInputs) -> int:
-    count = inside[:, [0, -1]].sum() + inside[:, :, [0, -1]].sum()
-    slab, depth = inputs.tile.core[0], inputs.sources["mask"].shape[0]
-    if slab.start == 0:
-        count += inside[0].sum()
-    if slab.stop == depth:
-        count += inside[-1].sum()
-    return int(count)
+    """Count the voxels of a block that lie on the faces of the volume, once for each face."""
+    count = 0
+    shape = inputs.sources["mask"].shape[-3:]
+    for axis, (core, n) in enumerate(zip(inputs.tile.core, shape, strict=True)):
+        if core.start == 0:
+            count += int(np.take(inside, 0, axis=axis).sum())
+        if core.stop == n:
+            count += int(np.take(inside, -1, axis=axis).sum())
+    return count
 
 
 def _block_mean(values: Real, divisor: int) -> Real:
