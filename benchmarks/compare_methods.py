@@ -33,9 +33,13 @@ RUNS = {
     "resmap": ("resmap",),
     "resmap --compat": ("resmap", "--compat", "resmap", "--resolution-range", 2.0, 9.0),
     "monores": ("monores",),
+    "monodir": ("monodir",),
+    "deepres": ("deepres", "--model", "A"),
 }
 WHOLE_ONLY = ("resmap --compat",)
-DEFAULT = tuple(name for name in RUNS if "step 1" not in name)
+ONE_MAP = ("deepres",)  # reads half 1
+ON_REQUEST = ("blocres, box 21, step 1", "monodir", "deepres")
+DEFAULT = tuple(name for name in RUNS if name not in ON_REQUEST)
 
 
 def main() -> None:
@@ -65,11 +69,12 @@ def main() -> None:
         if options.symmetry and name not in WHOLE_ONLY:
             ways.append((f"{name} --symmetry {options.symmetry}", ("--symmetry", options.symmetry)))
             paths.append(paths[0].with_name(paths[0].name + "_unit"))
+        halves = [options.half1] if name in ONE_MAP else [options.half1, options.half2]
         costs = []
         for (title, extra), output in zip(ways, paths, strict=True):
             cost = measure(
                 distres(
-                    *(command, options.half1, options.half2, "-m", options.mask, *more, *extra),
+                    *(command, *halves, "-m", options.mask, *more, *extra),
                     *("-o", output, "--overwrite", "--cluster", "none", "--no-pictures"),
                     *("--device", "cpu"),
                 )
