@@ -226,9 +226,10 @@ def test_deepres_copies_answer_uncertainty_and_flags(particle, tmp_path):
             np.testing.assert_array_equal(turned(mine, axis), mine)
     np.testing.assert_array_equal(copied[2][own], whole[2][own])
     np.testing.assert_array_equal((copied[2] & FLAG_OUTSIDE) > 0, ~inside)
-    # Two readings of one place lie within the uncertainty that the network states for one.
+    # Two readings of one place, each with the uncertainty that the network states, would lie within
+    # one of it in erf(1 / 2) = 52 % of places if nothing made them alike.
     apart = np.abs(copied[0] - whole[0])[inside] / whole[1][inside]
-    assert (apart < 1).mean() > 0.68
+    assert (apart < 1).mean() > 0.52
     facts = done.record["symmetry"]
     assert facts["agreement"] == [1, 1]
     # A quarter, and two voxels around it.
