@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import zarr
+
 from distres.engine.jobs import Source
+from distres.engine.runner import output
 from distres.errors import TrustWarning
 from distres.io.grid import Float3, Grid
 from distres.io.volume import Volume, VolumeLike, open_volume, require_same_grid
@@ -19,8 +22,10 @@ from distres.methods.options import RunOptions
 from distres.methods.pyramid import ingest
 from distres.methods.session import HalfMaps, Session
 from distres.methods.single import Map, open_maps
-from distres.methods.solvent import NoiseSphere, find_noise_sphere, middle_angstrom
+from distres.methods.solvent import NoiseSphere, cells_near, find_noise_sphere, middle_angstrom
 from distres.methods.symmetry import Unit, bring_unit, levels_for_search
+
+NEAR = "monores/near"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +49,9 @@ class MonoResInputs:
         How that part makes the whole (`distres.methods.symmetry_tiles.Frame`), as JSON values.
     region
         Levels of the noise region's mask; None for the default region.
-    sphere
-        Where solvent holds noise; needed for a single map without `region`.
+    sphere, near
+        Where solvent holds noise, and the cells around the mask that the particle's waves reach;
+        needed for a single map without `region`.
     mirror_vox
         How far blocks are mirrored at the volume's faces; 0 takes the volume as periodic.
     wedge
@@ -62,6 +68,7 @@ class MonoResInputs:
     point_group: Mapping[str, Any] | None = None
     region: Sequence[Source] | None = None
     sphere: NoiseSphere | None = None
+    near: Source | None = None
     mirror_vox: int = 0
     wedge: Wedge | None = None
 
@@ -98,7 +105,9 @@ class MonoResInputs:
         return found if self.half2 is None else {**found, "half2": self.half2[level]}
 
     def masks(self, level: int, *, solvent: bool = False) -> dict[str, Source]:
-        """Return what says which voxels to solve, on one level; for solvent, the whole mask."""
+        """Return what says which voxels to solve, on one level; for solvent, what to leave out."""
+        if solvent and self.near is not None:
+            return {"occupancy": self.near}
         whole = solvent or self.unit is None
         mask = self.mask if whole else self.unit
         occupancy = self.occupancy if whole else self.unit_occupancy
@@ -212,9 +221,12 @@ def bring_inputs(
     if not given.single:
         judge_halves(session, maps, mask.source)
     unit = bring_unit(session, maps, mask, one, two, mask_above=MASK_ABOVE)
-    sphere = None
+    sphere, near = None, None
     if two is None and region is None and not parameters.compat:
         sphere = find_noise_sphere(one[search_level(grid.shape)], grid, mask.occupancy)
+        cells = cells_near(mask.occupancy, grid, sphere, parameters.range_angstrom(grid)[1])
+        zarr.create_array(run.store, name=NEAR, data=cells, chunks=cells.shape, overwrite=True)
+        near = output(run, NEAR)
     inputs = MonoResInputs(
         half1=one,
         half2=two,
@@ -226,5 +238,6 @@ def bring_inputs(
         point_group=unit.settings,
         region=None if region is None else ingest(region, run, "noise_region", executor, levels),
         sphere=sphere,
+        near=near,
     )
     return inputs, unit

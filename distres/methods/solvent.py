@@ -2,13 +2,17 @@
 
 import logging
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
 
 from distres.engine.jobs import Source
 from distres.errors import InputError
 from distres.io.grid import Float3, Grid
+from distres.kernels.monores_noise import FIELD_INDEPENDENT, INDEPENDENT_CUTOFF
+from distres.kernels.noise_threshold import independent_values
 from distres.kernels.shellprofile import shell_of, shell_sums
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
@@ -84,6 +88,46 @@ def find_noise_sphere(coarse: Source, grid: Grid, occupancy: Source) -> NoiseSph
     if values[solvent].std() < FAINT * values[occupied].std():
         raise InputError(_NO_SOLVENT)
     return NoiseSphere(centre_angstrom=centre, radius_angstrom=outer * step)
+
+
+def cells_near(
+    occupancy: Source, grid: Grid, sphere: NoiseSphere, coarsest_angstrom: float
+) -> npt.NDArray[np.float32]:
+    """Return the cells that the particle's own waves may reach: no noise is taken there.
+
+    Waves go on for about a wavelength beyond what they come from. Where the solvent is too thin to
+    leave so much of it out, half is left out, or a quarter, or nothing but the mask.
+
+    Parameters
+    ----------
+    occupancy
+        Largest mask value in cells of `OCCUPANCY_DIVISOR` voxels.
+    grid, sphere
+        Of the map, and where its solvent holds noise.
+    coarsest_angstrom
+        Longest wave that is tested.
+
+    Returns
+    -------
+    array
+        (z, y, x) 1 for cells of the mask and around it, 0 for others.
+    """
+    occupied = np.asarray(occupancy.read((slice(None),) * 3)) > 0
+    edges = [OCCUPANCY_DIVISOR * d for d in grid.voxel_size_angstrom]
+    distance = distance_transform_edt(~occupied, sampling=edges)
+    squared = np.zeros(occupied.shape)
+    for axis, (n, edge, c) in enumerate(
+        zip(occupied.shape, edges, sphere.centre_angstrom, strict=True)
+    ):
+        along = ((np.arange(n) + 0.5) * edge - c) ** 2
+        squared += along.reshape([-1 if a == axis else 1 for a in range(3)])
+    inside = squared < sphere.radius_angstrom**2
+    for margin in (coarsest_angstrom, coarsest_angstrom / 2, coarsest_angstrom / 4):
+        volume = float(np.count_nonzero(inside & (distance > margin))) * prod(edges)
+        if independent_values(volume, INDEPENDENT_CUTOFF / coarsest_angstrom) >= FIELD_INDEPENDENT:
+            logger.info("noise is taken %.0f angstrom away from the mask", margin)
+            return np.asarray(distance <= margin, dtype=np.float32)
+    return occupied.astype(np.float32)
 
 
 _NO_SOLVENT = (
