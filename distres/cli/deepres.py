@@ -104,7 +104,7 @@ def deepres(
             "half its height, as this many times the answer itself; 0 switches it off.",
             rich_help_panel=PANEL,
         ),
-    ] = 1.5,
+    ] = 2.0,
     precision: PrecisionOption = Precision.auto,
     cluster: shared.Cluster = "local",
     workers: shared.Workers = None,

@@ -23,8 +23,8 @@ _GRID_BYTES = 28.0
 _AVERAGE_BYTES = 60.0
 # Windows this much weaker than the map as a whole hold nothing: a mask was multiplied into it.
 SILENT = 1e-3
-# As the map itself: what averages answers may be wider than what blurs densities.
-SMOOTH_RESOLUTIONS = 1.5
+# Chosen on the structures of the validation; a local FSC has windows of 1.75.
+SMOOTH_RESOLUTIONS = 2.0
 MOST_RESOLUTIONS = 4.0
 
 
