@@ -5,7 +5,8 @@ Usage: python benchmarks/estimates.py [--folder DIR] [--workers 2] [--only NAME 
 Prints for each job the wall time that was forecast, the wall time of the run right after it, their
 ratio, what the estimate itself took, and the load of the machine (the average of a minute) at both.
 Both share the machine with whatever else runs on it: where the load changes in between, the ratio
-says more about that than about the forecast.
+says more about that than about the forecast. The last column compares processor time instead, with
+the forecast taken at the pace (processor time over wall time) that the estimate itself had.
 """
 
 import argparse
@@ -46,6 +47,8 @@ def main() -> None:
             found = json.loads(said.stdout[said.stdout.index("{\n") :])
             between = os.getloadavg()[0]
             took = measure(distres(*given, "-o", folder / f"run_{name}", "--overwrite"))
+            # What the forecast is in processor time, at the pace that the estimate itself had.
+            expected_cpu = found["seconds"] * said.cpu_seconds / said.wall_seconds
             rows.append(
                 [
                     f"{name}, {edge}^3",
@@ -55,6 +58,7 @@ def main() -> None:
                     round(said.wall_seconds),
                     f"{before:.1f}, {between:.1f}, {os.getloadavg()[0]:.1f}",
                     f"{said.cpu_seconds:.0f}, {took.cpu_seconds:.0f}",
+                    f"{took.cpu_seconds / expected_cpu:.2f}",
                 ]
             )
             print(table(rows, HEADS), flush=True)
@@ -62,7 +66,7 @@ def main() -> None:
 
 HEADS = (
     "job", "forecast s", "took s", "ratio", "estimate took s", "load before, between, after",
-    "CPU s of estimate, of run",
+    "CPU s of estimate, of run", "ratio in CPU",
 )  # fmt: skip
 
 
