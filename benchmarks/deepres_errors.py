@@ -9,15 +9,26 @@ uncertainty. See `deepres_unseen` for what counts.
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 from common import table
-from deepres_unseen import averaged, crop_of, held_out, make_parser, network_of, parse, read
+from deepres_unseen import (
+    Crop,
+    averaged,
+    crop_of,
+    held_out,
+    make_parser,
+    network_of,
+    parse,
+    read,
+)
 from matplotlib.figure import Figure
 
+from distres.kernels.deepres import DeepResNetwork
 from distres.kernels.deepres_labels import Transfer
 from distres.kernels.deepres_synthesis import filtered_map
 
@@ -61,16 +72,15 @@ def errors(options: argparse.Namespace) -> None:
         for _, nucleic, piece in pieces:
             transfer = Transfer(resolution_angstrom=resolution)
             one = filtered_map(piece, transfer, resolution, voxel_size_angstrom=voxel, crop_vox=17)
-            crop = crop_of(one, rng, ceil(1.1 * options.smooth * resolution / voxel))
-            white = rng.standard_normal(crop.density.shape, np.float32)
-            for noise in NOISES:
-                answer = read(network, crop.density + np.float32(noise) * white)
-                for smooth in sorted({0.0, options.smooth}):
-                    mine = answer[(slice(None), *crop.inner)]
-                    if smooth:
-                        mine = averaged(network, answer, crop.mask, crop.inner, smooth)
-                    part = mine[0][crop.counts], mine[1][crop.counts]
-                    found.setdefault((noise, smooth, CLASSES[nucleic]), []).append(part)
+            margin = ceil(1.1 * options.smooth * resolution / voxel)
+            parts: dict[tuple[float, float], list[np.ndarray]] = {}
+            for _ in range(options.crops):
+                crop = crop_of(one, rng, margin)
+                for key, part in read_crop(network, crop, rng, options.smooth):
+                    parts.setdefault(key, []).append(part)
+            for key, several in parts.items():
+                answer, sigma = np.concatenate(several, axis=1)
+                found.setdefault((*key, CLASSES[nucleic]), []).append((answer, sigma))
         rows += summaries(resolution, found)
         print(table([cells(row) for row in rows if row.resolution == resolution], HEAD), flush=True)
     name = f"errors_{options.model}"
@@ -79,6 +89,20 @@ def errors(options: argparse.Namespace) -> None:
     )
     print(f"{network.config.operations_per_voxel} multiply-adds a voxel")
     draw_errors(rows, options.folder / f"{name}.png")
+
+
+def read_crop(
+    network: DeepResNetwork, crop: Crop, rng: np.random.Generator, smooth: float
+) -> Iterator[tuple[tuple[float, float], np.ndarray]]:
+    """Yield noise, averages and (2, n) what counts of answers and uncertainties."""
+    white = rng.standard_normal(crop.density.shape, np.float32)
+    for noise in NOISES:
+        answer = read(network, crop.density + np.float32(noise) * white)
+        for width in sorted({0.0, smooth}):
+            mine = answer[(slice(None), *crop.inner)]
+            if width:
+                mine = averaged(network, answer, crop.mask, crop.inner, width)
+            yield (noise, width), np.stack([mine[0][crop.counts], mine[1][crop.counts]])
 
 
 def summaries(
@@ -159,4 +183,5 @@ def draw_errors(rows: list[Row], path: Path) -> None:
 if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--resolutions", type=float, nargs="+")
+    parser.add_argument("--crops", type=int, default=1, help="of each structure")
     errors(parse(parser))
