@@ -4,9 +4,9 @@ Usage: python benchmarks/tomogram.py [--shape X Y Z] [--method localfsc|monotomo
                                      [--memory 2GB] [--folder DIR] [--convert]
                                      [options of the method]
 
-For instance the size of a whole tomogram, 17 GB of input (an hour and a half on two cores):
+For instance the size of a whole tomogram, 17 GB of input (an hour on two cores):
        python benchmarks/tomogram.py --shape 2048 2048 512 --convert --folder /data/tomogram \
-         --resolution-range 24 96 --threshold 0.5
+         --resolution-range 32 128 --threshold 0.5
 
 Even and odd halves are written section by section, so that no size needs memory: smooth random
 density, the same in both, in noise that grows towards the faces of a slab; and a mask, the middle
