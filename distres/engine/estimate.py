@@ -5,18 +5,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from distres.engine.cluster import Executor
 from distres.engine.jobs import TileJob
-from distres.engine.outputs import open_output, stored_shape
+from distres.engine.outputs import stored_shape
 from distres.engine.planner import memory_needed
 from distres.engine.progress import format_seconds
-from distres.engine.run import Run
 from distres.engine.runner import check_job, describe_tile, make_pool
 from distres.engine.tasks import Outcome, TileTask
 from distres.engine.tiles import Shape3
@@ -85,17 +82,13 @@ class Estimate:
         )
 
 
-def estimate_job(
-    job: TileJob, *, executor: Executor, run: Run | None = None, sample: int = 3
-) -> Estimate:
-    """Try a few tiles and say what the whole job would cost.
+def estimate_job(job: TileJob, *, executor: Executor, sample: int = 3) -> Estimate:
+    """Try a few tiles without writing and say what the whole job would cost.
 
     Parameters
     ----------
     job
         Its inputs must exist: of a chain of jobs the first can be tried.
-    run
-        Where a trial store is put and removed again; None tries without writing.
     sample
         Tiles to try, spread over the job's.
 
@@ -109,25 +102,14 @@ def estimate_job(
     picked = sorted(
         {todo[int((i + 0.5) * len(todo) / sample)] for i in range(sample)} if todo else ()
     )
-    if run is None:
-        outcomes, stored = _try(job, picked, executor, None), 0
-    else:
-        with TemporaryDirectory(prefix="trial-", dir=run.directory) as place:
-            store = str(Path(place) / "trial.zarr")
-            for path, spec in job.outputs.items():
-                open_output(store, path, spec, job, "trial")
-            outcomes = _try(job, picked, executor, store)
-            stored = sum(p.stat().st_size for p in Path(place).rglob("c/**/*") if p.is_file())
-    return _extrapolate(job, executor, outcomes, stored)
+    return _extrapolate(job, executor, _try(job, picked, executor))
 
 
-def _try(
-    job: TileJob, tiles: Sequence[int], executor: Executor, store: str | None
-) -> list[Outcome]:
+def _try(job: TileJob, tiles: Sequence[int], executor: Executor) -> list[Outcome]:
     started = time.perf_counter()
-    outcomes = compute_tiles(job, tiles, executor, store)
+    outcomes = compute_tiles(job, tiles, executor, None)
     if time.perf_counter() - started < SHORT_SECONDS:
-        outcomes = compute_tiles(job, tiles, executor, store)
+        outcomes = compute_tiles(job, tiles, executor, None)
     return outcomes
 
 
@@ -163,15 +145,12 @@ def read_voxels(job: TileJob, index: int) -> int:
     return prod(s.stop - s.start for s in job.plan.tile(index).read)
 
 
-def _extrapolate(
-    job: TileJob, executor: Executor, outcomes: Sequence[Outcome], stored: int
-) -> Estimate:
+def _extrapolate(job: TileJob, executor: Executor, outcomes: Sequence[Outcome]) -> Estimate:
     todo = job.todo
     read = np.array([read_voxels(job, index) for index in todo], dtype=np.int64)
     pace = median([o.seconds / read_voxels(job, o.tile) for o in outcomes] or [0.0])
     # Tiles cannot be shared out more finely than one by one.
     total = max(pace * float(read.sum()) / executor.workers, pace * float(read.max(initial=0)))
-    written = sum(o.written_bytes for o in outcomes)
     raw = sum(
         prod(stored_shape(spec, job)) * np.dtype(spec.dtype).itemsize
         for spec in job.outputs.values()
@@ -183,7 +162,7 @@ def _extrapolate(
         tile_seconds=median([o.seconds for o in outcomes] or [0.0]),
         seconds=total,
         trial_memory_bytes=max((o.peak_memory_bytes for o in outcomes), default=0),
-        disk_bytes=int(raw * stored / written if stored and written else raw),
+        disk_bytes=int(raw),
     )
 
 

@@ -276,11 +276,6 @@ def _is_ours(header: MrcHeader) -> bool:
     return any(label.startswith("distres ") for label in header.labels)
 
 
-def is_mrc_name(path: str) -> bool:
-    """Tell whether the name is one that MRC files carry."""
-    return _plain_suffix(path) in (".mrc", ".map", ".ccp4", ".rec", *STACK_SUFFIXES)
-
-
 def _plain_suffix(path: str) -> str:
     file = Path(path.lower())
     return file.with_suffix("").suffix if file.suffix in COMPRESSED_SUFFIXES else file.suffix

@@ -1,6 +1,6 @@
 """Fourier transforms of real blocks, and the frequencies they hold, on CPU and CUDA alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -73,23 +73,22 @@ def ifftn(spectrum: torch.Tensor) -> torch.Tensor:
 
 def fft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
     """Transform one axis of a complex block (z, y, x)."""
-    if axis == 0 or spectrum.device.type != "cpu":
-        found: torch.Tensor = torch.fft.fft(spectrum, dim=axis)
-        return found
-    found = _unset(spectrum.shape, np.complex64 if spectrum.dtype == torch.complex64 else complex)
-    for slab in _cached(spectrum):
-        torch.fft.fft(spectrum[slab], dim=axis, out=found[slab])
-    return found
+    return _along(torch.fft.fft, spectrum, axis)
 
 
 def ifft_along(spectrum: torch.Tensor, axis: int) -> torch.Tensor:
     """Invert `fft_along`."""
+    return _along(torch.fft.ifft, spectrum, axis)
+
+
+def _along(
+    transform: Callable[..., torch.Tensor], spectrum: torch.Tensor, axis: int
+) -> torch.Tensor:
     if axis == 0 or spectrum.device.type != "cpu":
-        found: torch.Tensor = torch.fft.ifft(spectrum, dim=axis)
-        return found
+        return transform(spectrum, dim=axis)
     found = _unset(spectrum.shape, np.complex64 if spectrum.dtype == torch.complex64 else complex)
     for slab in _cached(spectrum):
-        torch.fft.ifft(spectrum[slab], dim=axis, out=found[slab])
+        transform(spectrum[slab], dim=axis, out=found[slab])
     return found
 
 

@@ -17,7 +17,6 @@ from distres.io.omezarr import (
     OmeZarrVolume,
     described,
     is_zarr,
-    multiscale_of,
     open_node,
     own_attributes,
 )
@@ -119,12 +118,6 @@ def list_arrays(store: str) -> dict[str, zarr.Array[Any]]:
         for path, node in group.members(max_depth=None)
         if isinstance(node, zarr.Array) and node.ndim >= 3
     }
-
-
-def is_image(path: str) -> bool:
-    """Tell whether a Zarr folder is an OME-Zarr image."""
-    node = open_node(path)
-    return isinstance(node, zarr.Group) and multiscale_of(dict(node.attrs)) is not None
 
 
 def _place(

@@ -22,18 +22,15 @@ class StandIn:
     ----------
     shape
         Of the array.
-    seed
-        Arrays of one shape whose difference matters need noise of their own.
     """
 
     shape: tuple[int, ...]
-    seed: int = 0
 
     def read(self, region: tuple[slice, ...]) -> Array:
         """Return noise for a region of the last axes; leading axes are whole."""
         sizes = (s.indices(n) for s, n in zip(region, self.shape[-len(region) :], strict=True))
         shape = (*self.shape[: -len(region)], *(len(range(*size)) for size in sizes))
-        return np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32)
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
     def identity(self) -> dict[str, Json]:
         """Say that it is no data."""

@@ -56,15 +56,12 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, make_job, everything, 
     assert everything(run, table) == expected
 
 
-def test_an_estimate_tries_three_tiles_and_leaves_nothing(tmp_path, make_job, calls):
-    run = Run.open(tmp_path / "run")
+def test_an_estimate_tries_three_tiles(make_job, calls):
     with open_executor("local", workers=2, memory_bytes=10**9) as executor:
         job = make_job(seconds=0.2, core=14)
-        estimate = estimate_job(job, executor=executor, run=run)
-        before = sorted(p.name for p in run.directory.iterdir())
+        estimate = estimate_job(job, executor=executor)
         # Once to load libraries and once to be timed; a slow first try is not repeated.
         assert list(calls().values()) in ([1] * 3, [2] * 3)
-    assert before == ["run.lock", "run.zarr"]
     assert estimate.tiles == len(job.plan)
     # Tiles sleep 0.07 s at least, and two workers share them.
     assert estimate.seconds >= len(job.plan) * 0.2 / 3 / 2

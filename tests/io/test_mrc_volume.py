@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from distres.errors import InputError, TrustWarning
 from distres.io.grid import Grid
-from distres.io.mrc_volume import MrcVolume, is_mrc_name, read_header, why_not_a_volume
+from distres.io.mrc_volume import MrcVolume, read_header, why_not_a_volume
 from distres.io.mrc_write import Statistics, build_header, write_mrc
 
 ALL = (slice(None),) * 3
@@ -188,11 +188,6 @@ def test_identity_changes_with_content_time_and_pixel_size(make_mrc, ramp):
     assert MrcVolume.open(path, pixel_size_angstrom=2.0).identity() != first
     path = make_mrc(ramp, labels=("new",))
     assert MrcVolume.open(path).identity() != first
-
-
-def test_names_of_mrc_files_are_known():
-    assert all(map(is_mrc_name, ("a.mrc", "b.MAP", "c.map.gz", "d.rec", "e.st", "f.ccp4.bz2")))
-    assert not any(map(is_mrc_name, ("a.zarr", "run", "b.pdb.gz")))
 
 
 @given(
