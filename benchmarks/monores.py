@@ -80,7 +80,7 @@ def accuracy(folder: Path, edge: int) -> None:
     tests = np.asarray(record["monores"]["resolutions_angstrom"])
     truth = json.loads((folder / f"blob{edge}" / "blob_truth.json").read_text())
     labels = mrcfile.read(volumes["labels"])
-    frequency = np.linspace(1e-3, 0.5, 400)
+    frequency = np.linspace(1e-3, 0.87, 400)  # up to the corners of the grid
     maps = [resolution(folder / name) for name in ("run", "single")]
     rows = []
     for quadrant in truth["quadrants"]:

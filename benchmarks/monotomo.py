@@ -28,6 +28,7 @@ from monores import compared, resolution
 from predicted import predicted_resolution
 from scipy import ndimage
 
+from distres.kernels.monores_noise import FIELD_INDEPENDENT
 from distres.kernels.wedge import Wedge
 
 VOXEL = 8.0
@@ -105,7 +106,9 @@ def accuracy(folder: Path, shape: str) -> None:
         noises.append(sd**2 / truth["measured_fraction"] / 2)
     curve = truth["signal_power"]
     signal = (np.asarray(curve["frequency_per_angstrom"]), np.asarray(curve["power"]))
-    expected = predicted_resolution(tests, VOXEL, 2, signal, noises, Wedge())
+    expected = predicted_resolution(
+        tests, VOXEL, 2, signal, noises, Wedge(), stride=2, independent=FIELD_INDEPENDENT
+    )
     off = (np.array(medians) - expected) / step
     print(
         f"{len(off)} tiles, noise power from {min(noises):.3g} to {max(noises):.3g}; predicted "

@@ -81,6 +81,15 @@ def monotomo(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    stride: Annotated[
+        int,
+        typer.Option(
+            metavar="1|2",
+            help="Decide at every so many voxels; those in between take the answer. 1 takes thrice "
+            "as long.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 2,
     cluster: shared.Cluster = "local",
     workers: shared.Workers = None,
     memory: shared.Memory = None,
@@ -119,6 +128,7 @@ def monotomo(
         tilt_axis=tilt_axis,
         beam_axis=beam_axis,
         tilt_range_degrees=tilt_range,
+        stride_vox=stride,
         device=device,
     )
     options = shared.run_options(context, finds_mask=False)

@@ -43,7 +43,7 @@ class MonoTomoParameters:
 
     Attributes
     ----------
-    confidence, finest_angstrom, coarsest_angstrom, step_angstrom, device
+    confidence, finest_angstrom, coarsest_angstrom, step_angstrom, stride_vox, device
         As in `MonoResParameters`.
     tilt_axis
         Axis of the tilts, ``x``, ``y`` or ``z``.
@@ -60,6 +60,7 @@ class MonoTomoParameters:
     tilt_axis: str = "y"
     beam_axis: str | None = None
     tilt_range_degrees: tuple[float, float] | None = None
+    stride_vox: int = 2
     device: str = "auto"
 
     def monores(self) -> MonoResParameters:
@@ -70,6 +71,7 @@ class MonoTomoParameters:
             coarsest_angstrom=self.coarsest_angstrom,
             step_angstrom=self.step_angstrom,
             local_noise=True,
+            stride_vox=self.stride_vox,
             device=self.device,
         )
 

@@ -24,7 +24,7 @@ from distres.kernels.centred import Float3, Shape3
 from distres.kernels.monogenic import Band, monogenic_amplitude, smooth_amplitude
 from distres.kernels.resample import HALVING_PASS_FREQ_VOX
 from distres.kernels.riesz import RieszBlock, riesz_block
-from distres.kernels.subblocks import Core, cut, grown, living_box, voxels
+from distres.kernels.subblocks import Core, cut, grown, living_box, times, voxels
 from distres.kernels.sweep import SweepState
 from distres.kernels.wedge import Wedge
 
@@ -53,21 +53,36 @@ class LevelTests:
         In 1/angstrom, rising.
     ramp
         Width of the filters' edges in 1/angstrom.
+    stride
+        Voxels of the level from one place that is decided to the next. Above 1 amplitudes are
+        taken there only, and smoothed as far as those places can hold.
     """
 
     level: int
     first: int
     frequencies: tuple[float, ...]
     ramp: float
+    stride: int = 1
 
     @property
     def indices(self) -> range:
         """Places of the tests in the whole sweep."""
         return range(self.first, self.first + len(self.frequencies))
 
+    def smoothing_frequency(self, frequency: float, voxel_angstrom: Float3) -> float:
+        """Return which frequency's smoothing a test gets: its own, or the finest places hold."""
+        if self.stride == 1:
+            return frequency
+        return min(frequency, Band.finest_smoother(self.stride * max(voxel_angstrom)))
+
+    def lattice(self, shape: Shape3) -> Shape3:
+        """Return how many places of a block of voxels are decided."""
+        z, y, x = (-(-n // self.stride) for n in shape)
+        return z, y, x
+
 
 def plan_levels(
-    tests: npt.NDArray[np.float64], voxel_angstrom: Float3, levels: int
+    tests: npt.NDArray[np.float64], voxel_angstrom: Float3, levels: int, stride: int = 1
 ) -> tuple[LevelTests, ...]:
     """Give every test the coarsest level that holds its band.
 
@@ -79,6 +94,8 @@ def plan_levels(
         Voxel lengths of level 0; the longest decides.
     levels
         Levels that exist.
+    stride
+        Of level 0, see `LevelTests`.
 
     Returns
     -------
@@ -102,6 +119,7 @@ def plan_levels(
                     first=places[0] if places else len(tests),
                     frequencies=tuple(1 / float(tests[i]) for i in places),
                     ramp=RAMP_VOX / (longest * 2**level),
+                    stride=stride if level == 0 else 1,
                 )
             )
     return tuple(found)
@@ -140,19 +158,23 @@ def decide(
     Parameters
     ----------
     signal
-        (z, y, x) float32 block: the map, or the mean of the half maps.
-    core, voxel_angstrom, tests
+        (z, y, x) float32 block: the map, or the mean of the half maps. Its lengths are multiples
+        of the tests' stride.
+    core
+        Place of the core in the block; it begins at a multiple of the stride.
+    voxel_angstrom, tests
         As in `noise_counts`.
     thresholds
-        One for each test of the level: a number, or a field over the core.
+        One for each test of the level: a number, or a field over the places decided.
     state
-        Of the core's voxels; updated in place.
+        Of those places of the core; updated in place.
     wedge
         As in `noise_counts`.
     """
     region = living_box(state) if tests.frequencies else None
     if region is None:
         return
+    stride = tests.stride
     read: Core = (slice(0, signal.shape[0]), slice(0, signal.shape[1]), slice(0, signal.shape[2]))
     riesz = riesz_block(signal, voxel_angstrom, wedge)
     for count, (frequency, threshold) in enumerate(zip(tests.frequencies, thresholds, strict=True)):
@@ -160,16 +182,21 @@ def decide(
             region = living_box(state)
             if region is None:
                 return
-            wanted = grown(region, core, read, _halo(frequency, voxel_angstrom))
+            wide = times(region, stride)
+            wanted = grown(wide, core, read, _halo(frequency, voxel_angstrom), stride)
             if voxels(wanted) < WORTH_CUTTING * voxels(read):
                 read, riesz = wanted, riesz_block(cut(signal, wanted), voxel_angstrom, wedge)
         place = tuple(
-            slice(r.start + c.start - b.start, r.stop + c.start - b.start)
-            for r, c, b in zip(region, core, read, strict=True)
+            slice(r.start + first, r.stop + first)
+            for r, first in zip(
+                region,
+                [(c.start - b.start) // stride for c, b in zip(core, read, strict=True)],
+                strict=True,
+            )
         )
         limit = threshold[region] if isinstance(threshold, torch.Tensor) else threshold
         here = SweepState(last=state.last[region], fails=state.fails[region])
-        amplitude = smoothed_amplitude(riesz, frequency, tests.ramp, riesz.shape, place)
+        amplitude = smoothed_amplitude(riesz, frequency, tests, tests.lattice(riesz.shape), place)
         here.update(amplitude > limit, tests.first + count)
 
 
@@ -200,7 +227,7 @@ def refine_state(state: SweepState, factor: int, start: Shape3, shape: Shape3) -
 def smoothed_amplitude(
     riesz: RieszBlock,
     frequency: float,
-    ramp: float,
+    tests: LevelTests,
     box: Shape3,
     keep: tuple[slice, ...] | None = None,
 ) -> torch.Tensor:
@@ -209,6 +236,11 @@ def smoothed_amplitude(
     `keep` are the slices of that box wanted, None for all.
     """
     z, y, x = (n * d for n, d in zip(riesz.shape, riesz.voxel_angstrom, strict=True))
-    band = Band.octave(frequency, ramp)
-    amplitude = monogenic_amplitude(riesz, band, face_ramp_freq_vox=FACE_RAMP_VOX)
-    return smooth_amplitude(amplitude, (z, y, x), Band.smoother(frequency), box, keep)
+    amplitude = monogenic_amplitude(
+        riesz,
+        Band.octave(frequency, tests.ramp),
+        face_ramp_freq_vox=FACE_RAMP_VOX,
+        samples=tests.lattice(riesz.shape),
+    )
+    smoothed_at = tests.smoothing_frequency(frequency, riesz.voxel_angstrom)
+    return smooth_amplitude(amplitude, (z, y, x), Band.smoother(smoothed_at), box, keep)

@@ -23,11 +23,19 @@ from distres.kernels.threshold_field import fit_threshold_field
 from distres.kernels.wedge import Wedge
 
 CELL_VOX = 8
+# Samples along a cell: with the two or so of its Nyquist rate a cell's mean would depend on where
+# they happen to lie.
+CELL_SAMPLES = 4
 # A smoothed amplitude has as many independent values as a field whose sharp cutoff, in units of the
 # frequency tested, this is: the cube root of the integral of 3 k^2 gain(k)^2 for `Band.smoother`.
 INDEPENDENT_CUTOFF = 0.538
 # Noise is alike all over a block, so it needs no more around it than the fade-out at cut faces.
 NOISE_HALO_VOX = 16
+# A field that follows it does: cells up to so far from a tile still shape the field in the tile,
+# and are measured with a halo of their own. A tile that ended with its own cells would follow them
+# more closely at its faces, and its quantile came out one per cent higher.
+CELL_MARGIN_VOX = 16
+LOCAL_NOISE_HALO_VOX = CELL_MARGIN_VOX + NOISE_HALO_VOX
 # So many independent values tell the threshold to 0.3 %; a finer test finds them in a part of the
 # volume. Parts below the least are no cheaper: halos are most of them.
 ENOUGH_INDEPENDENT = 8000.0
@@ -49,7 +57,8 @@ def noise_shares(tests: LevelTests, voxels: float, voxel_angstrom: Float3) -> tu
     z, y, x = voxel_angstrom
     shares = []
     for frequency in tests.frequencies:
-        have = independent_values(voxels * z * y * x, INDEPENDENT_CUTOFF * frequency)
+        smoothed_at = tests.smoothing_frequency(frequency, voxel_angstrom)
+        have = independent_values(voxels * z * y * x, INDEPENDENT_CUTOFF * smoothed_at)
         wanted = min(1.0, ENOUGH_INDEPENDENT / max(have, 1.0))
         shares.append(max(2.0 ** ceil(log2(wanted)), LEAST_SHARE))
     return tuple(shares)
@@ -112,8 +121,8 @@ def noise_counts(
         riesz = riesz_block(part.noise, voxel_angstrom, wedge)
         for place in part.places:
             frequency = tests.frequencies[place]
-            amplitude, inside, _ = _sampled(riesz, part.region, part.core, frequency, tests.ramp)
-            found.counts[place] = amplitude_histogram(amplitude[inside], scale)
+            sample = _sampled(riesz, part.region, part.core, frequency, tests)
+            found.counts[place] = amplitude_histogram(sample.amplitude[sample.inside], scale)
             found.voxels[place] = int(part.region.sum())
     return found
 
@@ -141,6 +150,7 @@ def noise_cells(
     noise: torch.Tensor,
     region: torch.Tensor,
     core: Core,
+    own: Core,
     voxel_angstrom: Float3,
     tests: LevelTests,
     wedge: Wedge | None = None,
@@ -154,34 +164,26 @@ def noise_cells(
     ----------
     noise, region, core, voxel_angstrom, tests, wedge
         As in `noise_counts`. Cells of `CELL_VOX` voxels start with the core.
+    own
+        The part of the core that is answered for; the cells around it only shape the field. It
+        starts with a cell.
     """
     count = len(tests.frequencies)
-    cells = [-(-n // CELL_VOX) for n in region.shape]
-    means = np.zeros((count, *cells), dtype=np.float32)
+    z, y, x = own
+    cells = [slice(s.start // CELL_VOX, -(-s.stop // CELL_VOX)) for s in own]
+    means = np.zeros((count, *(c.stop - c.start for c in cells)), dtype=np.float32)
     weights = np.zeros_like(means)
     counts = np.zeros((count, BINS), dtype=np.int64)
-    if count and bool(region.any()):
-        whole = bool(region.all())
+    if count and bool(region[z, y, x].any()):
         riesz = riesz_block(noise, voxel_angstrom, wedge)
         for place, frequency in enumerate(tests.frequencies):
-            amplitude, inside, nearest = _sampled(riesz, region, core, frequency, tests.ramp)
-            found = _cell_means(amplitude, inside, nearest, cells)
-            means[place], weights[place] = found
-            if not found[1].any():
+            sample = _sampled(riesz, region, core, frequency, tests, least=CELL_SAMPLES)
+            found = _cell_means(sample, region.shape)
+            means[place], weights[place] = (part[tuple(cells)] for part in found)
+            if not weights[place].any():
                 continue
-            z, y, x = region.shape
-            field = fit_threshold_field(
-                found[0].astype(np.float64),
-                found[1].astype(np.float64),
-                (z, y, x),
-                (CELL_VOX,) * 3,
-                field_bandwidth_cells(frequency * max(voxel_angstrom)),
-            )
-            axes = [v.astype(np.float64) for v in nearest]
-            level = field.at_places((axes[0], axes[1], axes[2]), amplitude.device)
-            ratio = amplitude.div_(level)
-            # Picking every value would take as long as the histogram.
-            counts[place] = amplitude_histogram(ratio if whole else ratio[inside], 1.0)
+            bandwidth = field_bandwidth_cells(frequency * max(voxel_angstrom))
+            counts[place] = _scatter(sample.part(own), found, region.shape, bandwidth)
     return NoiseCells(means=means, weights=weights, counts=counts)
 
 
@@ -238,17 +240,78 @@ def field_bandwidth_cells(freq_vox: float) -> float:
     return max(10.0, 2.0 / freq_vox) / CELL_VOX
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    """Smoothed amplitudes of a core on a small grid.
+
+    Attributes
+    ----------
+    amplitude
+        (z, y, x) float32.
+    inside
+        Which of the samples lie in the region.
+    nearest
+        The voxel of each along every axis, counted from the core's first.
+    """
+
+    amplitude: torch.Tensor
+    inside: torch.Tensor
+    nearest: tuple[npt.NDArray[np.int64], ...]
+
+    def part(self, own: Core) -> "_Sample":
+        """Return the samples whose voxels lie in a part of the core."""
+        z, y, x = (
+            slice(*(int(i) for i in np.searchsorted(voxels, (s.start, s.stop))))
+            for voxels, s in zip(self.nearest, own, strict=True)
+        )
+        return _Sample(
+            amplitude=self.amplitude[z, y, x],
+            inside=self.inside[z, y, x],
+            nearest=tuple(v[s] for v, s in zip(self.nearest, (z, y, x), strict=True)),
+        )
+
+
+def _sampled(
+    riesz: RieszBlock,
+    region: torch.Tensor,
+    core: Core,
+    frequency: float,
+    tests: LevelTests,
+    least: int = 0,
+) -> _Sample:
+    """Smooth an amplitude and take the samples whose nearest voxel is in the core.
+
+    They lie just closer than the Nyquist rate of the smoothing asks, and at least `least` to a
+    cell.
+    """
+    smoothed_at = tests.smoothing_frequency(frequency, riesz.voxel_angstrom)
+    holds = box_shape(riesz.shape, riesz.voxel_angstrom, Band.smoother(smoothed_at).stop)
+    z, y, x = (
+        max(min(m, places), least * n // CELL_VOX)
+        for m, places, n in zip(holds, tests.lattice(riesz.shape), riesz.shape, strict=True)
+    )
+    amplitude = smoothed_amplitude(riesz, frequency, tests, (z, y, x))
+    found, nearest, inside = [], [], region
+    for axis, (n, m, part) in enumerate(zip(riesz.shape, (z, y, x), core, strict=True)):
+        voxels = (np.arange(m) * n + m // 2) // m
+        first, last = np.searchsorted(voxels, (part.start, part.stop))
+        found.append(slice(int(first), int(last)))
+        nearest.append(voxels[first:last] - part.start)
+        inside = inside.index_select(axis, torch.from_numpy(nearest[-1]).to(inside.device))
+    # Smoothing rings: where a few values fall below zero, zero is what they stand for.
+    return _Sample(
+        amplitude=amplitude[tuple(found)].clamp_min(0), inside=inside, nearest=tuple(nearest)
+    )
+
+
 def _cell_means(
-    amplitude: torch.Tensor,
-    inside: torch.Tensor,
-    nearest: list[npt.NDArray[np.int64]],
-    cells: Sequence[int],
+    sample: _Sample, shape: Sequence[int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Average samples by the cell of their voxel; also return how many each cell has."""
-    weight = inside.to(torch.float32).cpu().numpy()
-    total = amplitude.cpu().numpy() * weight
-    for axis, (voxels, n) in enumerate(zip(nearest, cells, strict=True)):
-        share = np.zeros((n, len(voxels)), dtype=np.float32)
+    weight = sample.inside.to(torch.float32).cpu().numpy()
+    total = sample.amplitude.cpu().numpy() * weight
+    for axis, (voxels, voxel_count) in enumerate(zip(sample.nearest, shape, strict=True)):
+        share = np.zeros((-(-voxel_count // CELL_VOX), len(voxels)), dtype=np.float32)
         share[voxels // CELL_VOX, np.arange(len(voxels))] = 1.0
         weight = np.moveaxis(np.tensordot(share, weight, axes=(1, axis)), 0, axis)
         total = np.moveaxis(np.tensordot(share, total, axes=(1, axis)), 0, axis)
@@ -256,25 +319,18 @@ def _cell_means(
     return mean.astype(np.float32), weight.astype(np.float32)
 
 
-def _sampled(
-    riesz: RieszBlock, region: torch.Tensor, core: Core, frequency: float, ramp: float
-) -> tuple[torch.Tensor, torch.Tensor, list[npt.NDArray[np.int64]]]:
-    """Return the smoothed amplitude on its own small grid inside the core.
-
-    Returns
-    -------
-    tuple
-        Amplitude (z, y, x) at the samples whose nearest voxel is in the core; which of them lie in
-        the region; and those voxels along each axis, counted from the core's first.
-    """
-    box = box_shape(riesz.shape, riesz.voxel_angstrom, Band.smoother(frequency).stop)
-    amplitude = smoothed_amplitude(riesz, frequency, ramp, box)
-    found, nearest, inside = [], [], region
-    for axis, (n, m, part) in enumerate(zip(riesz.shape, box, core, strict=True)):
-        voxels = (np.arange(m) * n + m // 2) // m
-        first, last = np.searchsorted(voxels, (part.start, part.stop))
-        found.append(slice(int(first), int(last)))
-        nearest.append(voxels[first:last] - part.start)
-        inside = inside.index_select(axis, torch.from_numpy(nearest[-1]).to(inside.device))
-    # Smoothing rings: where a few values fall below zero, zero is what they stand for.
-    return amplitude[tuple(found)].clamp_min(0), inside, nearest
+def _scatter(
+    sample: _Sample,
+    cells: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    shape: Sequence[int],
+    bandwidth_cells: float,
+) -> Counts:
+    """Count the amplitudes of samples over the smooth field that the means of cells make."""
+    means, weights = (part.astype(np.float64) for part in cells)
+    z, y, x = shape
+    field = fit_threshold_field(means, weights, (z, y, x), (CELL_VOX,) * 3, bandwidth_cells)
+    a, b, c = (v.astype(np.float64) for v in sample.nearest)
+    ratio = sample.amplitude / field.at_places((a, b, c), sample.amplitude.device)
+    # Picking every value would take as long as the histogram.
+    every = bool(sample.inside.all())
+    return amplitude_histogram(ratio if every else ratio[sample.inside], 1.0)

@@ -22,15 +22,28 @@ def living_box(state: SweepState) -> Core | None:
     return bounds(alive) if alive.any() else None
 
 
-def grown(region: Core, core: Core, read: Core, halo: int) -> Core:
-    """Return the part of a block that a region of its core needs, in a length fast to transform."""
+def fast_length(n: int, multiple: int = 1) -> int:
+    """Return the smallest length fast to transform that holds n and is a multiple."""
+    return multiple * scipy.fft.next_fast_len(-(-n // multiple))
+
+
+def times(region: Core, factor: int) -> Core:
+    """Return the voxels of a region of every `factor`-th of them."""
+    z, y, x = (slice(factor * s.start, factor * s.stop) for s in region)
+    return z, y, x
+
+
+def grown(region: Core, core: Core, read: Core, halo: int, multiple: int = 1) -> Core:
+    """Return the part of a block that a region of its core needs, in a length fast to transform.
+
+    Its lengths are multiples of `multiple`, as those of the block and all places given are.
+    """
     found = []
     for part, own, limit in zip(region, core, read, strict=True):
         first = max(own.start + part.start - halo, limit.start)
         last = min(own.start + part.stop + halo, limit.stop)
-        more = scipy.fft.next_fast_len(last - first) - (last - first)
-        last = min(last + more, limit.stop)
-        if scipy.fft.next_fast_len(last - first) != last - first:
+        last = min(first + fast_length(last - first, multiple), limit.stop)
+        if fast_length(last - first, multiple) != last - first:
             first, last = limit.start, limit.stop
         found.append(slice(first, last))
     return found[0], found[1], found[2]

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 import torch
 
 from distres.engine.jobs import Array, TileInputs
 from distres.engine.tiles import Region
 from distres.kernels.centred import Float3, Shape3
 from distres.kernels.monores_noise import NOISE_HALO_VOX
-from distres.kernels.subblocks import TAPER_VOX, taper_faces
+from distres.kernels.subblocks import TAPER_VOX, fast_length, taper_faces
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.mask_tiles import OCCUPANCY_DIVISOR
 
@@ -39,6 +38,7 @@ def ready_block(
     inner: Region,
     *,
     difference: bool,
+    multiple: int = 1,
 ) -> tuple[torch.Tensor, Region]:
     """Read a block ready for its transform.
 
@@ -51,6 +51,9 @@ def ready_block(
         What to read.
     inner
         A part of the region, as slices of it.
+    multiple
+        Of what the block's lengths have to be; where every so many voxels are decided, the part
+        begins at a multiple too.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def ready_block(
     ]
     tensor = torch.from_numpy(np.ascontiguousarray(block))
     taper_faces(tensor, widths)
-    wanted = [scipy.fft.next_fast_len(n) for n in block.shape]
+    wanted = [fast_length(n, multiple) for n in block.shape]
     if wanted != list(block.shape):
         fill = [(0, w - n) for n, w in zip(block.shape, wanted, strict=True)]
         tensor = torch.from_numpy(np.pad(tensor.numpy(), fill, mode="symmetric"))
@@ -88,7 +91,7 @@ def occupied_voxels(inputs: TileInputs, core: Region, level: int) -> Mask:
     if level == 0 and "mask" in inputs:
         return np.asarray(inputs.sources["mask"].read(core)) > MASK_ABOVE
     if "occupancy" not in inputs:
-        return np.ones(inputs.tile.core_shape, dtype=bool)
+        return np.ones([s.stop - s.start for s in core], dtype=bool)
     source = inputs.sources["occupancy"]
     voxel = 1 << level
     region, starts = [], []
@@ -106,11 +109,13 @@ def occupied_voxels(inputs: TileInputs, core: Region, level: int) -> Mask:
     return np.ascontiguousarray(found)
 
 
-def noise_region(inputs: TileInputs, parameters: Parameters, level: int) -> Mask:
-    """Return the core's voxels where noise is measured."""
-    core = inputs.tile.core
+def noise_region(
+    inputs: TileInputs, parameters: Parameters, level: int, core: Region | None = None
+) -> Mask:
+    """Return where noise is measured, of the tile's core or of another region of the level."""
+    core = core or inputs.tile.core
     if parameters["region"] == "file":
-        return np.asarray(inputs.core("region")) > 0.5
+        return np.asarray(inputs.sources["region"].read(core)) > 0.5
     occupied = occupied_voxels(inputs, core, level)
     if parameters["region"] == "mask":
         return occupied

@@ -219,7 +219,7 @@ def bring_inputs(
     two = None if given.single else ingest(maps.half2, run, "half2", executor, levels)
     mask = bring_mask(session, maps, one, two)
     if not given.single:
-        judge_halves(session, maps, mask.source)
+        judge_halves(session, maps, masked=False)
     unit = bring_unit(session, maps, mask, one, two, mask_above=MASK_ABOVE)
     sphere, near = None, None
     if two is None and region is None and not parameters.compat:

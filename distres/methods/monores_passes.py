@@ -16,7 +16,12 @@ from distres.engine.runner import output
 from distres.engine.tiles import TilePlan
 from distres.io.grid import Grid
 from distres.kernels.monores import LevelTests, halo_vox, plan_levels
-from distres.kernels.monores_noise import CELL_VOX, NOISE_HALO_VOX, noise_shares
+from distres.kernels.monores_noise import (
+    CELL_VOX,
+    LOCAL_NOISE_HALO_VOX,
+    NOISE_HALO_VOX,
+    noise_shares,
+)
 from distres.methods.monores_inputs import MonoResInputs
 from distres.methods.monores_plan import MonoResParameters
 from distres.methods.monores_tiles import (
@@ -24,6 +29,7 @@ from distres.methods.monores_tiles import (
     LOCRES,
     NEVER_CODE,
     decide_tile,
+    local_noise_tile,
     noise_path,
     noise_tile,
     state_path,
@@ -60,37 +66,29 @@ class Passes:
 
     def levels(self) -> tuple[LevelTests, ...]:
         """Return the tests by level, the coarsest level first."""
-        grid = self.inputs.grid
-        return tuple(plan_levels(self.resolutions, grid.voxel_size_angstrom, self.inputs.levels))
+        inputs, stride = self.inputs, self.parameters.stride_vox
+        voxel = inputs.grid.voxel_size_angstrom
+        return plan_levels(self.resolutions, voxel, inputs.levels, stride)
 
     def noise_job(self, tests: LevelTests, scale: float, part: str = "") -> TileJob:
         """Return the pass that measures a level's noise."""
         grid = self.inputs.grid.coarser(2**tests.level)
         local = self.parameters.local_noise
         needed = self._bytes(CELLS_BYTES_PER_VOXEL if local else NOISE_BYTES_PER_VOXEL, grid)
+        halo = LOCAL_NOISE_HALO_VOX if local else NOISE_HALO_VOX
         sources, solved = self._noise_sources(tests.level)
-        plan = self._plan(grid, NOISE_HALO_VOX, CELL_VOX, needed, solved, tests.level)
-        cells = (2 * len(tests.frequencies),)
+        plan = self._plan(grid, halo, CELL_VOX, needed, solved, tests.level)
+        path = noise_path(tests.level, part)
+        cells = OutputSpec(lead=(2 * len(tests.frequencies),), divisor=CELL_VOX, fill_value=0.0)
         shares = noise_shares(tests, self._noise_voxels(grid), grid.voxel_size_angstrom)
+        own = {"part": part} if local else {"scale": scale, "shares": list(shares)}
         return TileJob(
             name=f"monores noise {tests.level} {part}".rstrip(),
             plan=plan,
-            function=noise_tile,
+            function=local_noise_tile if local else noise_tile,
             inputs=sources,
-            outputs={
-                noise_path(tests.level, part): OutputSpec(
-                    lead=cells, divisor=CELL_VOX, fill_value=0.0
-                )
-            }
-            if local
-            else {},
-            parameters={
-                **self._noise_region(tests),
-                "scale": scale,
-                "local": local,
-                "part": part,
-                "shares": list(shares),
-            },
+            outputs={path: cells} if local else {},
+            parameters={**self._noise_region(tests), **own},
             tiles=tiles_near(solved, plan, factor=2**tests.level),
             bytes_per_voxel=needed,
         )

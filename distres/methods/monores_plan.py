@@ -18,6 +18,7 @@ MOST_TESTS = 400
 # Deeper levels would hold bands of a few voxels only.
 MOST_LEVELS = 6
 THINNEST_VOX = 16
+STRIDES = (1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ class MonoResParameters:
         ``xmipp`` for the published algorithm, on whole volumes; None for ours.
     noise_in_mask
         Compat mode with half maps: take noise inside the mask alone, as Scipion does.
+    stride_vox
+        Voxels from one place that is decided to the next; those in between take its answer, and
+        amplitudes are smoothed over at least 2.4 strides. 1 decides every voxel.
     device
         ``auto``, ``cpu`` or ``cuda``.
 
@@ -57,6 +61,7 @@ class MonoResParameters:
     noise_region: str | None = None
     compat: str | None = None
     noise_in_mask: bool = True
+    stride_vox: int = 1
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -72,6 +77,10 @@ class MonoResParameters:
             raise UsageError(
                 f"a resolution range goes from fine to coarse, for instance 3 20, not {fine:g} "
                 f"{coarse:g}"
+            )
+        if self.stride_vox not in STRIDES:
+            raise UsageError(
+                f"every {self.stride_vox}th voxel cannot be decided; use a stride of 1 or 2"
             )
         if self.compat not in (None, "xmipp"):
             raise UsageError(f"compat mode '{self.compat}' is unknown; the only one is xmipp")

@@ -10,7 +10,7 @@ from distres.engine.jobs import Array, TileInputs, TileResult
 from distres.engine.tiles import Region
 from distres.kernels.masks import bounds
 from distres.kernels.monores import LevelTests, decide, refine_state
-from distres.kernels.monores_noise import noise_cells, noise_counts
+from distres.kernels.monores_noise import CELL_MARGIN_VOX, noise_cells, noise_counts
 from distres.kernels.monores_published import published_monores
 from distres.kernels.noise_threshold import BINS
 from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
@@ -53,7 +53,7 @@ def noise_path(level: int, part: str = "") -> str:
 
 
 def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Measure the amplitudes of noise in one tile of one level.
+    """Count the amplitudes of noise in one tile of one level.
 
     Parameters
     ----------
@@ -63,35 +63,70 @@ def noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         ``tests`` (of `LevelTests`), ``voxel_angstrom``, ``scale``, ``region`` (``mask``,
         ``solvent`` or ``file``), ``centre_angstrom`` and ``radius_angstrom`` of the noise sphere,
-        ``local`` (whether cells are measured beside the histogram) and ``part`` (of their
-        `noise_path`), ``shares`` (of the region that each test looks at),
+        ``shares`` (of the region that each test looks at),
         ``mirror_vox`` (how far to mirror at the volume's faces), ``wedge``, ``device``.
+    """
+    tests = LevelTests(**parameters["tests"])
+    region = noise_region(inputs, parameters, tests.level)
+    if not region.any():
+        return TileResult(row=_no_noise(tests))
+    box = bounds(region)
+    read, inner = around(box, inputs.tile.core, inputs.tile.read)
+    noise, core = ready_block(inputs, parameters, read, inner, difference=True)
+    inside = torch.from_numpy(np.ascontiguousarray(region[box])).to(noise.device)
+    dz, dy, dx = parameters["voxel_angstrom"]
+    shares, scale = parameters["shares"], parameters["scale"]
+    sample = noise_counts(
+        noise, inside, core, (dz, dy, dx), tests, shares, scale, _wedge(parameters)
+    )
+    return TileResult(row={"voxels": sample.voxels, "counts": sample.counts})
+
+
+def local_noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
+    """Measure the noise of one tile of one level by cells.
+
+    Parameters
+    ----------
+    inputs
+        As in `noise_tile`.
+    parameters
+        As there, without ``scale`` and ``shares``; ``part`` of the cells' `noise_path`.
     """
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
-    region = noise_region(inputs, parameters, tests.level)
-    local = bool(parameters["local"])
-    if not region.any():
-        count = len(tests.frequencies)
-        none = np.zeros(count, np.int64)
-        return TileResult(row={"voxels": none, "counts": np.zeros((count, BINS), np.int64)})
-    device = pick_device(parameters["device"])
-    dz, dy, dx = parameters["voxel_angstrom"]
-    box = bounds(region) if not local else tuple(slice(0, n) for n in tile.core_shape)
-    read, inner = around(box, tile.core, tile.read)
-    noise, core = ready_block(inputs, parameters, read, inner, difference=True)
-    inside = torch.from_numpy(np.ascontiguousarray(region[box])).to(device)
-    wedge, shares = _wedge(parameters), parameters["shares"]
-    if not local:
-        scale = parameters["scale"]
-        sample = noise_counts(noise, inside, core, (dz, dy, dx), tests, shares, scale, wedge)
-        return TileResult(row={"voxels": sample.voxels, "counts": sample.counts})
-    found = noise_cells(noise, inside, core, (dz, dy, dx), tests, wedge)
-    cells = np.concatenate([found.means, found.weights])
-    return TileResult(
-        arrays={noise_path(tests.level, parameters["part"]): cells},
-        row={"voxels": np.full(len(tests.frequencies), region.sum()), "counts": found.counts},
+    z, y, x = (slice(0, n) for n in tile.core_shape)
+    wide, own = around((z, y, x), tile.core, tile.read, CELL_MARGIN_VOX)
+    region = noise_region(inputs, parameters, tests.level, wide)
+    if not region[own].any():
+        return TileResult(row=_no_noise(tests))
+    place = tuple(
+        slice(part.start - read.start, part.stop - read.start)
+        for part, read in zip(wide, tile.read, strict=True)
     )
+    inner = (place[0], place[1], place[2])
+    noise, core = ready_block(
+        inputs, parameters, tile.read, inner, difference=True, multiple=tests.stride
+    )
+    dz, dy, dx = parameters["voxel_angstrom"]
+    inside = torch.from_numpy(region).to(noise.device)
+    found = noise_cells(noise, inside, core, own, (dz, dy, dx), tests, _wedge(parameters))
+    return TileResult(
+        arrays={
+            noise_path(tests.level, parameters["part"]): np.concatenate(
+                [found.means, found.weights]
+            )
+        },
+        row={
+            "voxels": np.full(len(tests.frequencies), region[own].sum()),
+            "counts": found.counts,
+        },
+    )
+
+
+def _no_noise(tests: LevelTests) -> dict[str, Array]:
+    """Return the row of a tile without a voxel of noise."""
+    count = len(tests.frequencies)
+    return {"voxels": np.zeros(count, np.int64), "counts": np.zeros((count, BINS), np.int64)}
 
 
 def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
@@ -110,20 +145,24 @@ def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     tile = inputs.tile
     tests = LevelTests(**parameters["tests"])
     device = pick_device(parameters["device"])
-    start = (tile.core[0].start, tile.core[1].start, tile.core[2].start)
-    state = _start_state(inputs, parameters, tests.level, device)
+    state = _start_state(inputs, parameters, tests, device)
     if tests.frequencies and bool(state.alive.any()):
         dz, dy, dx = parameters["voxel_angstrom"]
         thresholds: Iterable[Any] = parameters["thresholds"]
         if "thresholds" in inputs:
             fields = _fields(inputs, parameters)
-            thresholds = (field.at(start, tile.core_shape, device) for field in fields)
-        signal, core = ready_block(inputs, parameters, tile.read, tile.crop, difference=False)
+            z, y, x = (np.arange(s.start, s.stop, tests.stride, dtype=float) for s in tile.core)
+            thresholds = (field.at_places((z, y, x), device) for field in fields)
+        signal, core = ready_block(
+            inputs, parameters, tile.read, tile.crop, difference=False, multiple=tests.stride
+        )
         decide(signal, core, (dz, dy, dx), tests, thresholds, state, _wedge(parameters))
     alive = np.int64(int(state.alive.sum()))
     if tests.level > 0:
         code = ((state.last + 1) * 4 + state.fails.clamp(max=FAILURES_TO_DIE)).cpu().numpy()
         return TileResult(arrays={state_path(tests.level): code}, row={"alive": alive})
+    if tests.stride > 1:
+        state = refine_state(state, tests.stride, (0, 0, 0), tile.core_shape)
     inside = np.asarray(inputs.core("mask")) > 0.5 if "mask" in inputs else None
     return TileResult(arrays=_answer(state, inside, tile.core, parameters), row={"alive": alive})
 
@@ -181,24 +220,35 @@ def _wedge(parameters: Parameters) -> Wedge | None:
 
 
 def _start_state(
-    inputs: TileInputs, parameters: Parameters, level: int, device: torch.device
+    inputs: TileInputs, parameters: Parameters, tests: LevelTests, device: torch.device
 ) -> SweepState:
-    """Return the state in which the core's voxels reach this level."""
-    core = inputs.tile.core
-    start = (core[0].start, core[1].start, core[2].start)
-    occupied = torch.from_numpy(occupied_voxels(inputs, core, level)).to(device)
+    """Return the state in which the places of the core that are decided reach this level."""
+    core, stride = inputs.tile.core, tests.stride
+    occupied = torch.from_numpy(_occupied(inputs, tests)).to(device)
     if "state" not in inputs:
         return SweepState.start(occupied)
-    factor = 1 << (int(parameters["coarser"]) - level)
-    region = tuple(slice(s.start // factor, (s.stop - 1) // factor + 1) for s in core)
+    # Voxels of a coarser level lie as far apart as the places, or farther.
+    factor = (1 << (int(parameters["coarser"]) - tests.level)) // stride
+    first = (core[0].start // stride, core[1].start // stride, core[2].start // stride)
+    last = [-(-s.stop // stride) - 1 for s in core]
+    region = tuple(slice(a // factor, b // factor + 1) for a, b in zip(first, last, strict=True))
     code = torch.from_numpy(np.asarray(inputs.sources["state"].read(region))).to(device)
     state = SweepState(
         last=torch.div(code, 4, rounding_mode="floor") - 1,
         fails=torch.remainder(code, 4).to(torch.uint8),
     )
-    state = refine_state(state, factor, start, inputs.tile.core_shape)
+    state = refine_state(state, factor, first, tests.lattice(inputs.tile.core_shape))
     state.fails.masked_fill_(~occupied, FAILURES_TO_DIE)
     return state
+
+
+def _occupied(inputs: TileInputs, tests: LevelTests) -> Mask:
+    """Return which places are decided: those that a voxel to be answered takes its answer from."""
+    found = occupied_voxels(inputs, inputs.tile.core, tests.level)
+    for axis in range(3):
+        starts = np.arange(0, found.shape[axis], tests.stride)
+        found = np.logical_or.reduceat(found, starts, axis=axis) if tests.stride > 1 else found
+    return found
 
 
 def _answer(

@@ -11,6 +11,7 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from distres.errors import OutputExistsError, UsageError
+from distres.kernels.monores_noise import FIELD_INDEPENDENT
 from distres.kernels.wedge import Wedge
 from distres.methods.options import RunOptions
 from distres.methods.phantom_particle import SlabParameters
@@ -58,7 +59,9 @@ def test_tiles_have_the_median_that_the_spectra_predict(slab, done):
             powers.append(np.median(noise[part][here]))
     curve = slab.truth["signal_power"]
     signal = (np.asarray(curve["frequency_per_angstrom"]), np.asarray(curve["power"]))
-    expected = predicted_resolution(tests, VOXEL, 2, signal, powers, Wedge())
+    expected = predicted_resolution(
+        tests, VOXEL, 2, signal, powers, Wedge(), stride=2, independent=FIELD_INDEPENDENT
+    )
     assert len(medians) > 20
     assert np.mean(np.abs(medians - expected) <= STEP * 1.01) >= 0.9
 
@@ -90,10 +93,10 @@ def test_a_summary_row_names_what_a_table_needs(done):
 
 
 def test_tiles_and_whole_agree(slab, done, tmp_path):
-    """In particles 97 % on the same step and 99.8 % within one.
+    """In particles at least 97 % on the same step and 99.3 % within one, as promised.
 
     In the void between them a voxel keeps what coarse waves leave, close to its threshold in many
-    tests of 4 % each: 89 % on the same step, 98.8 % within one.
+    tests of 4 % each: 91 % on the same step, 99.2 % within one.
     """
     particle = mrcfile.read(slab.volumes["labels"]) == 2
     tiled = compute_monotomo(
@@ -105,9 +108,9 @@ def test_tiles_and_whole_agree(slab, done, tmp_path):
     one, many = (d.dataset(load=True).locres.values[0] for d in (done, tiled))
     both = np.isfinite(one) & np.isfinite(many)
     steps = np.abs(one - many) / STEP
-    assert np.mean(steps[both & particle] < 0.01) >= 0.96
+    assert np.mean(steps[both & particle] < 0.01) >= 0.97
     assert np.mean(steps[both & particle] < 1.01) >= 0.993
-    assert np.mean(steps[both] < 1.01) >= 0.98
+    assert np.mean(steps[both] < 1.01) >= 0.985
 
 
 def test_what_is_in_the_wedge_does_not_count(slab, tmp_path):
