@@ -21,8 +21,11 @@ logger = logging.getLogger(__name__)
 
 READ_EDGE = 64
 READ_BYTES = 1 << 27
-# Within this distance of a known voxel the extension is exact whatever the block.
+# Within this distance of a known voxel the extension is the same whatever the block.
 FILL_REACH_VOX = 16
+# Volumes of so many voxels are extended exactly, larger ones by cubes of two.
+FILL_EXACTLY = 128**3
+FILL_CELL_VOX = 2
 FILL_BLOCK = (64, 64, 512)
 MOST_CELLS = 1 << 21
 # A rehearsal writes at least so many blocks, spread over the volume.
@@ -47,10 +50,10 @@ def export_array(
     """Stream an array into an MRC file. An MRC file never holds NaN.
 
     With `fill`, undefined voxels take the value of the nearest defined one, so that a surface at
-    the edge of the mask is not coloured by the background. Up to 16 voxels from a defined voxel
-    this is exact; farther away, where no surface lies, it is the mean of the nearest cell with
-    defined voxels (cells of 8 voxels or more, whichever fits memory). Volumes up to 128 MB are
-    exact everywhere.
+    the edge of the mask is not coloured by the background. In volumes above 128^3 what is nearest
+    is looked for among cubes of two; above 128 MB and farther than 16 voxels from a defined voxel,
+    where no surface lies, it is the mean of the nearest cell with defined voxels (cells of 8 voxels
+    or more, whichever fits memory).
 
     Parameters
     ----------
@@ -178,9 +181,10 @@ def _plain(
 def _filled(
     source: Source, grid: Grid, lead: tuple[int, ...], every: int
 ) -> Iterator[tuple[Region, Voxels]]:
+    cell = 1 if prod(grid.shape) <= FILL_EXACTLY else FILL_CELL_VOX
     if 4 * prod(grid.shape) <= READ_BYTES:
         region = (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2]))
-        yield region, extend_nearest(_read(source, region, lead))
+        yield region, extend_nearest(_read(source, region, lead), cell_vox=cell)
         return
     edge = 8
     while prod(-(-n // edge) for n in grid.shape) > MOST_CELLS:
@@ -194,7 +198,8 @@ def _filled(
         crop = tuple(
             slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, read, strict=True)
         )
-        values = extend_nearest(_read(source, read, lead), reach_vox=FILL_REACH_VOX)[crop]
+        block = _read(source, read, lead)
+        values = extend_nearest(block, reach_vox=FILL_REACH_VOX, cell_vox=cell)[crop]
         far = np.isnan(values)
         if far.any():
             index = np.ix_(*(np.arange(c.start, c.stop) // edge for c in core))

@@ -41,3 +41,24 @@ def test_cells_average_what_is_known_in_them(ball):
         else:
             # float32 result of a float64 mean.
             assert cells[index] == pytest.approx(np.nanmean(part, dtype=np.float64), rel=1e-6)
+
+
+def test_cubes_of_two_find_a_value_hardly_farther_than_the_nearest(ball):
+    """Both ends of the way lie anywhere in their cubes: a diagonal of sqrt(3) each at most."""
+    values = ball[:23, :25, :27]
+    extended = extend_nearest(values, cell_vox=2)
+    known = np.argwhere(~np.isnan(values))
+    np.testing.assert_array_equal(extended[~np.isnan(values)], values[~np.isnan(values)])
+    for place in np.random.default_rng(0).integers(0, values.shape, size=(50, 3)):
+        distances = np.sqrt(((known - place) ** 2).sum(1))
+        # Values name their place.
+        chosen = distances[values[tuple(known.T)] == extended[tuple(place)]]
+        assert chosen.min() < distances.min() + 2 * np.sqrt(3)
+
+
+def test_cubes_keep_to_the_reach_in_whole_cubes(ball):
+    extended = extend_nearest(ball, reach_vox=4, cell_vox=2)
+    known = np.argwhere(~np.isnan(ball))
+    places = np.argwhere(~np.isnan(extended))
+    distances = np.sqrt(((places[:, None] - known[None]) ** 2).sum(2).min(1))
+    assert 4.0 <= distances.max() < 4.0 + 2 * np.sqrt(3)

@@ -113,6 +113,52 @@ def test_tiles_and_whole_agree(slab, done, tmp_path):
     assert np.mean(steps[both] < 1.01) >= 0.985
 
 
+def test_noise_alone_gets_a_resolution_in_at_most_five_voxels_of_a_hundred(tmp_path):
+    """Noise that doubles along x, three pairs: the promise of --confidence 0.95."""
+    shares = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        strength = np.linspace(1, 2, 96, dtype=np.float32)
+        halves = [strength * rng.standard_normal((48, 96, 96), dtype=np.float32) for _ in range(2)]
+        parameters = MonoTomoParameters(**{**SWEEP, "coarsest_angstrom": 80.0})
+        options = RunOptions(output=tmp_path / str(seed), pixel_size_angstrom=VOXEL)
+        run = compute_monotomo(*halves, parameters, options)
+        shares.append(np.isfinite(run.dataset(load=True).locres.values[0]).mean())
+    assert np.mean(shares) <= 0.05
+
+
+def test_every_voxel_can_be_decided(slab, tmp_path):
+    """With a stride of 2 places come in cubes of one answer; without, medians stay the same."""
+    found = {}
+    for stride in (1, 2):
+        parameters = MonoTomoParameters(
+            tilt_range_degrees=(-60.0, 60.0), stride_vox=stride, finest_angstrom=24.0, **SWEEP
+        )
+        run = compute_monotomo(
+            str(slab.volumes["even"]),
+            None,
+            parameters,
+            RunOptions(output=tmp_path / str(stride)),
+        )
+        found[stride] = run.dataset(load=True).locres.values[0]
+    corners = found[2][::2, ::2, ::2].repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    np.testing.assert_array_equal(found[2], corners)
+    assert (found[1][::2] != found[1][1::2]).any()
+    particle = mrcfile.read(slab.volumes["labels"]) == 2
+    medians = [np.nanmedian(values[particle]) for values in found.values()]
+    assert abs(medians[0] - medians[1]) < 1.01 * STEP
+
+
+def test_a_stride_of_three_is_refused(slab):
+    with pytest.raises(UsageError, match="use a stride of 1 or 2"):
+        compute_monotomo(
+            str(slab.volumes["even"]),
+            None,
+            MonoTomoParameters(stride_vox=3, **SWEEP),
+            RunOptions(output="unused"),
+        )
+
+
 def test_what_is_in_the_wedge_does_not_count(slab, tmp_path):
     """Strong waves along the beam, the same in both halves, would pass every test."""
     halves = [mrcfile.read(slab.volumes[r]).copy() for r in ("even", "odd")]
