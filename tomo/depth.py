@@ -17,6 +17,8 @@ from distres.methods.products import FLAG_OUTSIDE
 _SECTIONS = 32
 # A specimen stands out where this share of a section's voxels shows detail, beyond false ones.
 LEAST_SHARE = 0.1
+# A specimen ends where so much of its plateau is left: detail thins out before the ice ends.
+END_SHARE = 0.25
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,11 +50,11 @@ class DepthProfile:
 
     @property
     def specimen(self) -> tuple[float, float] | None:
-        """First and last depth in angstrom where the share is half of its plateau, if any is."""
+        """First and last depth in angstrom with a quarter of the plateau's share, if any has."""
         plateau = float(np.nanpercentile(self.share_detailed, 90))
         if plateau < LEAST_SHARE:
             return None
-        inside = np.flatnonzero(self.share_detailed >= plateau / 2)
+        inside = np.flatnonzero(self.share_detailed >= plateau * END_SHARE)
         return float(self.depth_angstrom[inside[0]]), float(self.depth_angstrom[inside[-1]])
 
     def as_json(self) -> dict[str, Any]:

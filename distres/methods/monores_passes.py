@@ -38,10 +38,11 @@ from distres.methods.nearby import focus_on, tiles_near
 from distres.methods.products import FLAG_OUTSIDE
 from distres.methods.solvent import NoiseSphere
 
-# Measured peak of a tile function over the voxels of its block (160^3 and 216^3, float32).
+# Measured peak of a tile function over the voxels of its block (160^3 and 216^3, float32): every
+# voxel decided, or every second (30 of the transforms, and what reading holds).
 NOISE_BYTES_PER_VOXEL = 88.0
-CELLS_BYTES_PER_VOXEL = 96.0
-DECIDE_BYTES_PER_VOXEL = 64.0
+CELLS_BYTES_PER_VOXEL = {1: 96.0, 2: 44.0}
+DECIDE_BYTES_PER_VOXEL = {1: 64.0, 2: 40.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ class Passes:
         """Return the pass that measures a level's noise."""
         grid = self.inputs.grid.coarser(2**tests.level)
         local = self.parameters.local_noise
-        needed = self._bytes(CELLS_BYTES_PER_VOXEL if local else NOISE_BYTES_PER_VOXEL, grid)
+        cells_bytes = CELLS_BYTES_PER_VOXEL[tests.stride]
+        needed = self._bytes(cells_bytes if local else NOISE_BYTES_PER_VOXEL, grid)
         halo = LOCAL_NOISE_HALO_VOX if local else NOISE_HALO_VOX
         sources, solved = self._noise_sources(tests.level)
         plan = self._plan(grid, halo, CELL_VOX, needed, solved, tests.level)
@@ -107,7 +109,7 @@ class Passes:
         it early. None is all of them.
         """
         inputs, grid = self.inputs, self.inputs.grid.coarser(2**tests.level)
-        needed = self._bytes(DECIDE_BYTES_PER_VOXEL, grid)
+        needed = self._bytes(DECIDE_BYTES_PER_VOXEL[tests.stride], grid)
         masks = inputs.masks(tests.level)
         solved = masks.get("occupancy")
         halo = halo_vox(tests, grid.voxel_size_angstrom)
