@@ -92,15 +92,10 @@ def divided_spectrum(
     norm = octant_norm(shape, shape, voxel_angstrom, block.device)
     norm[0, 0, 0] = 1.0
     gain = mirrored(norm.reciprocal_(), shape)
-    found = fourier.fftn(block)
-    spectrum = empty(shape, found.dtype, block.device)
+    half = fourier.rfftn(block)
+    spectrum = empty(shape, half.dtype, block.device)
     for slab in slabs(shape, block.device):
-        source = _rolled(found, slab)
-        weight = planes(gain, shape, slab)
-        for y_to, y_from in shifted(shape[1]):
-            for x_to, x_from in shifted(shape[2]):
-                pairs = slice(2 * x_to.start, 2 * x_to.stop)
-                scale(source[:, y_from, x_from], weight[:, y_to, pairs], spectrum[slab, y_to, x_to])
+        _unfold(half, planes(gain, shape, slab), slab, spectrum)
     if wedge is not None:
         torch.view_as_real(spectrum).mul_(
             wedge.gain(shape, voxel_angstrom, block.device)[..., None]
@@ -146,13 +141,31 @@ def riesz_block(
     return RieszBlock(along=along, across=across, norm=norm, voxel_angstrom=voxel_angstrom)
 
 
-def _rolled(found: torch.Tensor, slab: slice) -> torch.Tensor:
-    """Return planes of a plain spectrum by their places in a centred one; a view for one plane."""
-    n = found.shape[0]
-    if slab.stop == slab.start + 1:
-        return found.narrow(0, (slab.start - n // 2) % n, 1)
-    rows = torch.arange(slab.start, slab.stop, device=found.device)
-    return found.index_select(0, (rows - n // 2) % n)
+def _unfold(half: torch.Tensor, gain: torch.Tensor, slab: slice, out: torch.Tensor) -> None:
+    """Fill planes of a centred spectrum from the half of it that a real block needs, times a gain.
+
+    A transform to half the spectrum takes half the time, and the rest is its mirror image: the
+    conjugate at the opposite frequency.
+    """
+    _, ny, nx = out.shape
+    negative = nx // 2
+    z = torch.arange(slab.start, slab.stop, device=half.device) - out.shape[0] // 2
+    here = _rows(half, z)
+    for y_to, y_from in shifted(ny):
+        part = here[:, y_from, : nx - negative]
+        scale(part, gain[:, y_to, 2 * negative :], out[slab, y_to, negative:])
+    y = torch.arange(ny, device=half.device) - ny // 2
+    opposite = _rows(half, -z)[:, :, 1 : negative + 1].index_select(1, -y % ny).flip(2)
+    conjugate = torch.tensor([1.0, -1.0], device=half.device).repeat(negative)
+    scale(opposite, gain[:, :, : 2 * negative] * conjugate, out[slab, :, :negative])
+
+
+def _rows(half: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Return planes by their frequency; a view for one plane."""
+    n = half.shape[0]
+    if len(z) == 1:
+        return half.narrow(0, int(z[0]) % n, 1)
+    return half.index_select(0, z % n)
 
 
 def _odd_frequencies(
