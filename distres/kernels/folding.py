@@ -15,22 +15,15 @@ Run = tuple[slice, slice]
 
 
 def folds(n: int, m: int) -> list[Run]:
-    """Return which frequencies of a centred axis of n fall on which of one of m.
+    """Return which frequencies of an axis of n look the same on m places.
 
     Returns
     -------
     list
-        Pairs of slices, from n places and to m places, zero frequency at n // 2 and m // 2.
+        Pairs of slices, from n places and to m places: m apart is the same. Where zero frequency
+        comes to lie changes a field by a phase of modulus one.
     """
-    found = []
-    k, stop = -(n // 2), (n + 1) // 2
-    while k < stop:
-        # The period of m frequencies that k lies in begins here.
-        first = (k + m // 2) // m * m - m // 2
-        last = min(first + m, stop)
-        found.append((slice(k + n // 2, last + n // 2), slice(k - first, last - first)))
-        k = last
-    return found
+    return [(slice(i, min(i + m, n)), slice(0, min(m, n - i))) for i in range(0, n, m)]
 
 
 def fold(spectra: Sequence[torch.Tensor], weights: torch.Tensor, box: Shape3) -> list[torch.Tensor]:
@@ -52,18 +45,19 @@ def fold(spectra: Sequence[torch.Tensor], weights: torch.Tensor, box: Shape3) ->
     """
     device, shape = spectra[0].device, _shape(spectra[0])
     found = [empty(box, torch.complex64, device).zero_() for _ in spectra]
-    ways = [(_reals(one), _reals(other)) for one, other in zip(spectra, found, strict=True)]
-    rows = folds(shape[1], box[1])
-    pairs = [(_twice(x_from), _twice(x_to)) for x_from, x_to in folds(shape[2], box[2])]
+    ways = [
+        (y_from, _twice(x_from), _reals(one)[:, y_from, _twice(x_from)], _reals(other)[:, y_to, to])
+        for (y_from, y_to), (x_from, x_to) in product(*map(folds, shape[1:], box[1:]))
+        for one, other in zip(spectra, found, strict=True)
+        for to in [_twice(x_to)]
+    ]
     for z_from, z_to in folds(shape[0], box[0]):
         for slab in slabs((z_from.stop - z_from.start, *shape[1:]), device):
             here = slice(z_from.start + slab.start, z_from.start + slab.stop)
             there = slice(z_to.start + slab.start, z_to.start + slab.stop)
             weight = planes(weights, shape, here)
-            for (y_from, y_to), (x_from, x_to) in product(rows, pairs):
-                factor = weight[:, y_from, x_from]
-                for source, target in ways:
-                    target[there, y_to, x_to].addcmul_(source[here, y_from, x_from], factor)
+            for y, x, source, target in ways:
+                target[there].addcmul_(source[here], weight[:, y, x])
     return found
 
 

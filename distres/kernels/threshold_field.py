@@ -19,6 +19,8 @@ from distres.kernels.centred import Shape3, empty
 BANDWIDTH_CELLS = 2.0
 # A slope is fitted along an axis only where the cells spread by this much of the bandwidth.
 LEAST_SPREAD = 1e-6
+# Where they spread along every axis: the determinant over the cube of the trace, at most 1 / 27.
+WELL_SPREAD = 1e-3
 LEAST_SHARE = 0.1
 
 Values = npt.NDArray[np.float64]
@@ -178,6 +180,24 @@ def _local_planes(
 
 def _solve(matrix: Values, vector: Values) -> Values:
     """Solve symmetric 3 x 3 systems; directions without spread get no slope."""
+    (a, b, c), (_, d, e), (_, _, f) = np.moveaxis(matrix, (-2, -1), (0, 1))
+    # The columns of the adjugate; the inverse is the adjugate over the determinant.
+    first = (d * f - e * e, c * e - b * f, b * e - c * d)
+    second = (first[1], a * f - c * c, b * c - a * e)
+    third = (first[2], second[2], a * d - b * b)
+    determinant = a * first[0] + b * first[1] + c * first[2]
+    trace = a + d + f
+    regular = (determinant > WELL_SPREAD * trace**3) & (trace > WELL_SPREAD)
+    safe = np.where(regular, determinant, 1.0)
+    x, y, z = np.moveaxis(vector, -1, 0)
+    rows = [(p * x + q * y + r * z) / safe for p, q, r in (first, second, third)]
+    found = np.stack(rows, axis=-1)
+    found[~regular] = _solve_spread(matrix[~regular], vector[~regular])
+    return found
+
+
+def _solve_spread(matrix: Values, vector: Values) -> Values:
+    """Solve systems along the directions that have spread, in twice the time."""
     size, axes = np.linalg.eigh(matrix)
     along = np.einsum("...ji,...j->...i", axes, vector)
     known = size > LEAST_SPREAD
