@@ -8,71 +8,20 @@ transform of a box that holds one end of the cone, instead of four of the whole 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from math import acos, cos, floor, pi, prod, radians
+from math import prod
 
 import numpy as np
-import scipy.fft
 import torch
 
-from distres.errors import UsageError
 from distres.kernels import fourier
 from distres.kernels.centred import Float3, Shape3
+from distres.kernels.conebox import Cone, cone_box, cone_span, corner_frequency, lattice_box
 from distres.kernels.monogenic import Band
 from distres.kernels.riesz import DividedSpectrum
 
 # A band is read from a table of |u|: this many entries up to the corner of the grid, so that a
 # ramp of 0.04 cycles per voxel has 750 of them and the gain is off by 0.1 % at most.
 SHELLS = 1 << 14
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cone:
-    """A cone of directions with a soft edge.
-
-    Attributes
-    ----------
-    axis
-        Unit vector (z, y, x).
-    half_angle_degrees
-        Where the gain has fallen to a half.
-    edge_degrees
-        Width of the edge; gain 1 inside, 0 outside of it.
-    """
-
-    axis: Float3
-    half_angle_degrees: float = 15.0
-    edge_degrees: float = 5.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.edge_degrees / 2 < self.half_angle_degrees <= 60:
-            raise UsageError(
-                f"a cone of {self.half_angle_degrees:g} degrees with an edge of "
-                f"{self.edge_degrees:g} is no cone; use up to 60 degrees, and a narrower edge"
-            )
-
-    @property
-    def outer(self) -> float:
-        """Angle in radians beyond which nothing passes."""
-        return radians(self.half_angle_degrees + self.edge_degrees / 2)
-
-    @cached_property
-    def reach(self) -> tuple[tuple[float, float], ...]:
-        """Least and largest cosine between an axis (z, y, x) and a direction inside the cone."""
-        found = []
-        for component in self.axis:
-            angle = acos(min(1.0, max(-1.0, component)))
-            found.append((cos(min(angle + self.outer, pi)), cos(max(angle - self.outer, 0.0))))
-        return tuple(found)
-
-    def gain(self, along: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
-        """Return the gain for frequencies with component `along` the axis and length `norm`."""
-        inner = radians(self.half_angle_degrees - self.edge_degrees / 2)
-        angle = torch.acos((along / norm.clamp_min(1e-30)).clamp_(-1, 1))
-        if self.edge_degrees == 0:
-            return (angle <= inner).to(along.dtype)
-        share = ((self.outer - angle) / (self.outer - inner)).clamp_(0, 1)
-        return 0.5 - 0.5 * torch.cos(pi * share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +63,7 @@ class ConeSpectrum:
             Lowest and highest frequency that any band passes, in 1/angstrom.
         """
         first, size = cone_box(riesz.shape, riesz.voxel_angstrom, low, high, cone)
-        part = riesz.spectrum[tuple(slice(f, f + s) for f, s in zip(first, size, strict=True))]
+        part = _cut(riesz.spectrum, first, size)
         axes = [
             (torch.arange(f, f + s, dtype=torch.float64, device=part.device) - n // 2) / (n * d)
             for f, s, n, d in zip(first, size, riesz.shape, riesz.voxel_angstrom, strict=True)
@@ -124,7 +73,8 @@ class ConeSpectrum:
         norm = (z * z + y * y + x * x).sqrt_()
         nz, ny, nx = cone.axis
         gain = cone.gain(z * nz + y * ny + x * nx, norm)
-        step = _corner(riesz.voxel_angstrom) / SHELLS
+        _halve_ends(gain, first, riesz.shape)
+        step = corner_frequency(riesz.voxel_angstrom) / SHELLS
         return cls(
             shape=riesz.shape,
             voxel_angstrom=riesz.voxel_angstrom,
@@ -133,6 +83,26 @@ class ConeSpectrum:
             spectrum=part * gain,
             shells=norm.div_(step).add_(0.5).to(torch.int32),
         )
+
+    def powers(self, squares: torch.Tensor) -> torch.Tensor:
+        """Return the mean square, over the block, of the amplitude in every band.
+
+        By Parseval's theorem: no transform is needed.
+
+        Parameters
+        ----------
+        squares
+            (bands, `SHELLS` + 2) float64 squares of their `band_table`.
+
+        Returns
+        -------
+        tensor
+            (bands,) float64.
+        """
+        parts = _modulus(self.spectrum).double().square_().view(-1)
+        power = torch.bincount(self.shells.view(-1), parts, minlength=squares.shape[1])
+        found: torch.Tensor = squares @ power
+        return found / prod(self.shape) ** 2
 
     def amplitude(
         self, band: Band, table: torch.Tensor, *, oversampling: float = 1.0
@@ -146,21 +116,22 @@ class ConeSpectrum:
         table
             Its `band_table`.
         oversampling
-            Box edges in units of the smallest. Samples are exact for 1, but the amplitude has
-            twice the bandwidth of the signal: 2 lets it be interpolated without any error.
+            Density of samples, see `lattice_box`. They are exact for 1, but the amplitude has twice
+            the bandwidth of the signal: 2 lets it be interpolated with hardly any error.
 
         Returns
         -------
         tensor
             (z, y, x) float32; sample j lies at voxel ``j * shape / box``.
         """
-        first, size = cone_box(self.shape, self.voxel_angstrom, band.start, band.stop, self.cone)
+        where = self.voxel_angstrom, band.start, band.stop, self.cone
+        first, size = cone_box(self.shape, *where)
         part = tuple(
             slice(max(f - own, 0), min(f - own + s, have))
             for f, own, s, have in zip(first, self.first, size, self.spectrum.shape, strict=True)
         )
         spectrum = self.spectrum[part]
-        box = _grown(size, self.shape, oversampling)
+        box = lattice_box(size, self.shape, cone_span(*where), oversampling)
         gain = _taken(table * (prod(box) / prod(self.shape)), self.shells[part])
         field = spectrum.new_zeros(box)
         z, y, x = spectrum.shape
@@ -179,35 +150,9 @@ def band_table(band: Band, voxel_angstrom: Float3, device: torch.device) -> torc
     tensor
         (`SHELLS` + 2,) float32.
     """
-    step = _corner(voxel_angstrom) / SHELLS
+    step = corner_frequency(voxel_angstrom) / SHELLS
     norm = torch.arange(SHELLS + 2, dtype=torch.float32, device=device) * step
     return band.gain(norm) * norm * 2
-
-
-def cone_box(
-    shape: Shape3, voxel_angstrom: Float3, low: float, high: float, cone: Cone
-) -> tuple[Shape3, Shape3]:
-    """Return first index and size of the part of a centred spectrum that holds a cone's end.
-
-    Parameters
-    ----------
-    shape, voxel_angstrom
-        Of the block.
-    low, high
-        Range of |u| in 1/angstrom; the corner of the grid at most.
-    cone
-        The directions.
-    """
-    stop = min(high, _corner(voxel_angstrom))
-    first, size = [], []
-    for n, d, (down, up) in zip(shape, voxel_angstrom, cone.reach, strict=True):
-        bottom = floor(min(down * stop, down * low) * n * d)
-        top = floor(max(up * stop, up * low) * n * d) + 1
-        lowest = min(max(bottom, -(n // 2)), (n - 1) // 2)
-        highest = max(min(top, (n - 1) // 2), lowest)
-        first.append(lowest + n // 2)
-        size.append(highest - lowest + 1)
-    return (first[0], first[1], first[2]), (size[0], size[1], size[2])
 
 
 def _taken(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -224,13 +169,23 @@ def _modulus(field: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.abs(field.numpy()))
 
 
-def _corner(voxel_angstrom: Float3) -> float:
-    return float(sum((0.5 / d) ** 2 for d in voxel_angstrom) ** 0.5)
+def _cut(spectrum: torch.Tensor, first: Shape3, size: Shape3) -> torch.Tensor:
+    """Return a part of a centred spectrum, which repeats beyond its ends."""
+    for axis, (f, s, n) in enumerate(zip(first, size, spectrum.shape, strict=True)):
+        if f + s <= n:
+            spectrum = spectrum.narrow(axis, f, s)
+        else:
+            index = torch.arange(f, f + s, device=spectrum.device) % n
+            spectrum = spectrum.index_select(axis, index)
+    return spectrum
 
 
-def _grown(size: Shape3, shape: Shape3, oversampling: float) -> Shape3:
-    z, y, x = (
-        max(s, min(n, scipy.fft.next_fast_len(round(s * oversampling))))
-        for s, n in zip(size, shape, strict=True)
-    )
-    return z, y, x
+def _halve_ends(gain: torch.Tensor, first: Shape3, shape: Shape3) -> None:
+    """Give each end of an even axis half of the highest frequency: they are one coefficient."""
+    for axis, (f, n) in enumerate(zip(first, shape, strict=True)):
+        s = gain.shape[axis]
+        if n % 2 == 0 and s < n:
+            if f == 0:
+                gain.narrow(axis, 0, 1).mul_(0.5)
+            if f + s == n + 1:
+                gain.narrow(axis, s - 1, 1).mul_(0.5)

@@ -1,5 +1,6 @@
 """Directions spread evenly over a half-sphere."""
 
+from functools import cache
 from math import acos, cos, radians, sin
 
 import numpy as np
@@ -13,6 +14,7 @@ Vectors = npt.NDArray[np.float64]
 SUBDIVISIONS = {46: 3, 81: 4, 321: 8}
 
 
+@cache
 def half_sphere(count: int) -> Vectors:
     """Return `count` directions, one of each opposite pair, from a divided icosahedron.
 
@@ -27,7 +29,7 @@ def half_sphere(count: int) -> Vectors:
     Returns
     -------
     array
-        (count, 3) unit vectors (z, y, x), the z axis first; z is never negative.
+        (count, 3) unit vectors (z, y, x), the z axis first; z is never negative. Read only.
     """
     if count not in SUBDIVISIONS:
         raise UsageError(f"{count} directions are not a divided icosahedron; use 46, 81 or 321")
@@ -42,7 +44,9 @@ def half_sphere(count: int) -> Vectors:
                 points.append(kept)
     found = np.array(points)
     order = np.lexsort((np.arctan2(found[:, 1], found[:, 2]).round(9), -found[:, 0].round(9)))
-    return found[order]
+    found = found[order]
+    found.setflags(write=False)
+    return found
 
 
 def _faces() -> list[Vectors]:

@@ -15,18 +15,21 @@ from math import ceil, pi
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 import torch
 
 from distres.kernels.centred import Float3, Shape3
-from distres.kernels.cones import Cone, ConeSpectrum, band_table
+from distres.kernels.conebox import LATTICE_VOX, Cone
+from distres.kernels.cones import ConeSpectrum, band_table
 from distres.kernels.interpolate import apply_matrices
 from distres.kernels.monogenic import Band
 from distres.kernels.monores import LOOK_EVERY, LevelTests
 from distres.kernels.riesz import DividedSpectrum, divided_spectrum
+from distres.kernels.subblocks import Core, living_box
 from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
 
-# Box edges in units of the smallest: what the modulus adds beyond lies outside of the Gaussian.
-OVERSAMPLING = 1.25
+# Samples in units of the fewest: most of what the modulus adds beyond lies outside of the Gaussian.
+OVERSAMPLING = 1.3
 SMOOTHING_WAVELENGTHS = 0.4
 # What a block needs around its core: the waves of a cone spread over two wavelengths across it.
 HALO_VOX = 48
@@ -77,11 +80,26 @@ def octave_band(frequency: float, ramp: float, longest_voxel_angstrom: float) ->
 
 
 def cone_halo_vox(tests: LevelTests, voxel_angstrom: Float3) -> int:
-    """Return the halo of a level: more than `HALO_VOX` only for waves longer than a third of it."""
+    """Return the halo of a level: more than `HALO_VOX` only for waves longer than a third of it.
+
+    Whole periods of the lattice of samples, so that the blocks of all tiles have the same.
+    """
     if not tests.frequencies:
         return 0
     longest = 1 / (tests.frequencies[0] * max(voxel_angstrom))
-    return max(HALO_VOX, ceil(HALO_WAVELENGTHS * longest))
+    periods = ceil(max(HALO_VOX, HALO_WAVELENGTHS * longest) / LATTICE_VOX)
+    return periods * LATTICE_VOX
+
+
+def on_lattice(block: torch.Tensor) -> torch.Tensor:
+    """Mirror a block at its far faces until its edges are whole periods of the samples' lattice."""
+    for axis, n in enumerate(block.shape):
+        wanted = LATTICE_VOX * scipy.fft.next_fast_len(ceil(n / LATTICE_VOX))
+        if wanted > n:
+            index = torch.arange(wanted, device=block.device)
+            index = torch.where(index < n, index, (2 * n - 1 - index).clamp_min(0))
+            block = block.index_select(axis, index)
+    return block
 
 
 def smoothing_angstrom(frequency: float) -> float:
@@ -106,7 +124,9 @@ class Reader:
     places: Sequence[npt.NDArray[np.float64]]
     _known: dict[tuple[int, int, float], torch.Tensor] = field(default_factory=dict)
 
-    def __call__(self, amplitude: torch.Tensor, sigma_angstrom: float) -> torch.Tensor:
+    def __call__(
+        self, amplitude: torch.Tensor, sigma_angstrom: float, part: Core | None = None
+    ) -> torch.Tensor:
         """Return the smoothed amplitude on the lattice.
 
         Parameters
@@ -115,9 +135,12 @@ class Reader:
             (z, y, x) float32 on any box over the block.
         sigma_angstrom
             Standard deviation of the Gaussian; 0 interpolates only.
+        part
+            The points wanted; None for all.
         """
+        wanted = part or (slice(None),) * 3
         z, y, x = (
-            self._matrix(axis, m, sigma_angstrom, amplitude.device)
+            self._matrix(axis, m, sigma_angstrom, amplitude.device)[wanted[axis]]
             for axis, m in enumerate(amplitude.shape)
         )
         return apply_matrices(amplitude, (z, y, x))
@@ -127,8 +150,10 @@ class Reader:
         key = (axis, m, sigma)
         if key not in self._known:
             n, d = self.shape[axis], self.voxel_angstrom[axis]
-            k = np.arange((m + 1) // 2)
-            gain = np.exp(-2 * (pi * sigma * k / (n * d)) ** 2) * np.where(k > 0, 2.0, 1.0) / m
+            k = np.arange(m // 2 + 1)
+            # Every wave but the constant and the highest of an even axis is there twice.
+            twice = (k > 0) & (2 * k < m)
+            gain = np.exp(-2 * (pi * sigma * k / (n * d)) ** 2) * np.where(twice, 2.0, 1.0) / m
             at = 2 * pi * np.outer(self.places[axis] / n, k)
             of = 2 * pi * np.outer(np.arange(m) / m, k)
             found = (np.cos(at) * gain) @ np.cos(of).T + (np.sin(at) * gain) @ np.sin(of).T
@@ -168,22 +193,62 @@ def decide_directions(
     riesz = divided_spectrum(signal, voxel_angstrom)
     bands = BandTables.of(tests, riesz)
     reader = Reader(riesz.shape, voxel_angstrom, lattice)
+    whole = tuple(len(places) for places in lattice)
     for direction, cone in enumerate(cones):
         own = SweepState(last=state.last[direction], fails=state.fails[direction])
-        if not np.isfinite(thresholds[direction]).any() or not bool(own.alive.any()):
+        levels = thresholds[direction]
+        if not np.isfinite(levels).any():
             own.fails.fill_(FAILURES_TO_DIE)
-            continue
-        cut = ConeSpectrum.of(riesz, cone, *bands.range)
-        for place, index in enumerate(tests.indices):
-            level = float(thresholds[direction, place])
-            if level == NEVER_PASSED:
-                passed = torch.zeros_like(own.fails, dtype=torch.bool)
+        elif bool(own.alive.any()):
+            every = SweepState.start(torch.zeros(whole, dtype=torch.bool, device=points.device))
+            every.last.view(-1).index_copy_(0, points, own.last)
+            every.fails.view(-1).index_copy_(0, points, own.fails)
+            cut = ConeSpectrum.of(riesz, cone, *bands.range)
+            _decide_direction(cut, bands, reader, tests, levels, every)
+            own.last.copy_(every.last.view(-1).index_select(0, points))
+            own.fails.copy_(every.fails.view(-1).index_select(0, points))
+
+
+def _decide_direction(
+    cut: ConeSpectrum,
+    bands: "BandTables",
+    reader: Reader,
+    tests: LevelTests,
+    thresholds: Float,
+    state: SweepState,
+) -> None:
+    """Run a level's tests in one direction, on the part of the lattice that is still in the sweep.
+
+    Parameters
+    ----------
+    cut, bands, reader, tests
+        Of the direction, the level and the lattice.
+    thresholds
+        (tests,).
+    state
+        (z, y, x) of the lattice; updated in place.
+    """
+    every = list(zip(tests.indices, thresholds.tolist(), strict=True))
+    for start in range(0, len(every), LOOK_EVERY):
+        part = living_box(state)
+        if part is None:
+            return
+        # A copy, because what lies together is updated in half the time.
+        living = SweepState(last=state.last[part].clone(), fails=state.fails[part].clone())
+        for place, (index, threshold) in enumerate(every[start : start + LOOK_EVERY], start):
+            if threshold == NEVER_PASSED:
+                passed = torch.zeros_like(living.fails, dtype=torch.bool)
             else:
-                found = bands.smooth(cut, place, reader).view(-1)
-                passed = found.index_select(0, points) > level
-            own.update(passed, index)
-            if index % LOOK_EVERY == 0 and not bool(own.alive.any()):
-                break
+                passed = _above(bands.smooth(cut, place, reader, part), threshold)
+            living.update(passed, index)
+        state.last[part], state.fails[part] = living.last, living.fails
+
+
+def _above(values: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Compare; on a CPU numpy takes a tenth of the time of torch."""
+    if values.device.type != "cpu":
+        return values > threshold
+    return torch.from_numpy(np.greater(values.numpy(), np.float32(threshold)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +272,9 @@ class BandTables:
         """Lowest and highest frequency that any of them passes."""
         return min(band.start for band in self.bands), max(band.stop for band in self.bands)
 
-    def smooth(self, cut: ConeSpectrum, place: int, reader: Reader) -> torch.Tensor:
-        """Return the smoothed amplitude of one test on a lattice."""
+    def smooth(
+        self, cut: ConeSpectrum, place: int, reader: Reader, part: Core | None = None
+    ) -> torch.Tensor:
+        """Return the smoothed amplitude of one test on a lattice, or a part of it."""
         amplitude = cut.amplitude(self.bands[place], self.tables[place], oversampling=OVERSAMPLING)
-        return reader(amplitude, smoothing_angstrom(self.frequencies[place]))
+        return reader(amplitude, smoothing_angstrom(self.frequencies[place]), part)

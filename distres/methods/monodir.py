@@ -18,9 +18,15 @@ from distres.engine.runner import run_job
 from distres.errors import InputError
 from distres.kernels.directional_maps import MAPS
 from distres.kernels.directions import half_sphere
-from distres.kernels.monodir_noise import ALONG_DEGREES, independent_samples, thresholds_of
+from distres.kernels.monodir_noise import (
+    ALONG_DEGREES,
+    fill_means,
+    independent_samples,
+    thresholds_of,
+)
 from distres.kernels.monores import LevelTests
 from distres.kernels.noise_threshold import sweep_threshold
+from distres.kernels.sparse_tests import Places, fill_between, sparse_places
 from distres.methods.monodir_passes import DirectionalPasses
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import DIRECTIONAL, FLAGS, map_path
@@ -126,11 +132,13 @@ def run_monodir(
 class _Noise:
     """The noise of a level: by direction and test, how it scatters, and in what volumes.
 
+    `means` (directions, tests) are of all tests, `counts` (places, bins) of those at `places`.
     `volume_angstrom3` is that of the whole region, `tile_angstrom3` what one tile had of it. Means
     rest on as many `units` (tests,) of a symmetric particle, each with its own directions.
     """
 
     means: Float
+    places: Places
     counts: npt.NDArray[np.int64]
     volume_angstrom3: float
     tile_angstrom3: float
@@ -141,16 +149,22 @@ def _measure(
     passes: DirectionalPasses, tests: LevelTests, coarser: list[Float]
 ) -> tuple[_Noise, LevelTests]:
     """Measure a level's noise; also return its tests up to the first without any."""
-    table = run_job(passes.directional_noise_job(tests), run=passes.run, executor=passes.executor)
+    # A map's spectrum is that of its signal: it tells nothing of the noise between two tests.
+    alone = passes.inputs.half2 is not None
+    places = sparse_places(tests.frequencies) if alone else tuple(range(len(tests.frequencies)))
+    job = passes.directional_noise_job(tests, places)
+    table = run_job(job, run=passes.run, executor=passes.executor)
     finest = ALIKE_FREQ_VOX / max(passes.inputs.grid.voxel_size_angstrom)
     alike = np.array(tests.frequencies) < finest
     alike &= passes.inputs.region_kind == "mask"  # else the whole volume was seen
     copies = passes.copies()
     # Along d the other units hold the noise that this one holds along d turned back.
     sums, samples = (
-        np.where(alike, own[copies].sum(axis=0), own)
+        np.where(alike[list(places)], own[copies].sum(axis=0), own)
         for own in (table.sum("sums"), table.sum("samples"))
     )
+    powers = table.sum("powers") / max(float(table.sum("voxels")), 1.0)
+    powers = np.where(alike, powers[copies].mean(axis=0), powers)
     if not samples.any():
         raise InputError(
             "no voxel is left to measure noise on; give half maps, or a mask that leaves solvent"
@@ -161,7 +175,8 @@ def _measure(
         voxel *= 1 - cos(radians(ALONG_DEGREES))
     voxels = table.columns["voxels"].astype(np.float64)
     found = _Noise(
-        means=sums / np.maximum(samples, 1),
+        means=fill_means(tests, places, sums / np.maximum(samples, 1), powers),
+        places=places,
         counts=table.sum("counts"),
         volume_angstrom3=float(voxels.sum()) * voxel,
         tile_angstrom3=float((voxels**2).sum() / voxels.sum()) * voxel,
@@ -181,14 +196,21 @@ def _thresholds(passes: DirectionalPasses, tests: LevelTests, noise: _Noise) -> 
     sqrt((1 + 1/n) / (1 - 1/m)) times as far.
     """
     count = len(tests.frequencies)
+    if count == 0:
+        return np.zeros((len(noise.means), 0))
     apart = min(len(noise.means), 1 / (1 - cos(radians(passes.directional.cone_degrees))))
-    quantiles = []
-    for place, frequency in enumerate(tests.frequencies):
+    quantiles, measured = [], [place for place in noise.places if place < count]
+    for row, place in enumerate(measured):
+        frequency = tests.frequencies[place]
         n, m = (
             max(independent_samples(volume, frequency), FEWEST_VALUES)
             for volume in (noise.volume_angstrom3, noise.tile_angstrom3)
         )
-        ratio = sweep_threshold(noise.counts[place], 1.0, passes.parameters.confidence, n * apart)
+        ratio = sweep_threshold(noise.counts[row], 1.0, passes.parameters.confidence, n * apart)
         n *= min(int(noise.units[place]), apart)
         quantiles.append(1 + (ratio - 1) * ((1 + 1 / n) / (1 - 1 / m)) ** 0.5)
-    return thresholds_of(noise.means[:, :count], np.array(quantiles))
+    if measured[-1] < count - 1:
+        # The next one measured had no noise.
+        measured, quantiles = [*measured, count - 1], [*quantiles, quantiles[-1]]
+    every = fill_between(tests.frequencies, tuple(measured), np.array(quantiles))
+    return thresholds_of(noise.means[:, :count], every)

@@ -12,19 +12,20 @@ from distres.engine.planner import plan_tiles
 from distres.engine.run import Run
 from distres.engine.runner import output
 from distres.io.grid import Grid
+from distres.kernels.conebox import LATTICE_VOX
 from distres.kernels.directional_maps import MAPS
 from distres.kernels.directions import half_sphere, turned
 from distres.kernels.monodir import HALO_VOX, cone_halo_vox
 from distres.kernels.monores import LevelTests
+from distres.kernels.sparse_tests import Places
 from distres.kernels.symmetry import operators
+from distres.methods.monodir_noise_tiles import CONE_HALO_VOX, directional_noise_tile
 from distres.methods.monodir_plan import MonoDirParameters
 from distres.methods.monodir_tiles import (
-    CONE_HALO_VOX,
     DIRECTIONAL,
     FLAGS,
     REACH_VOX,
     STRIDE,
-    directional_noise_tile,
     directions_path,
     directions_tile,
     map_path,
@@ -69,8 +70,8 @@ class DirectionalPasses(Passes):
         directions = half_sphere(self.directional.directions)
         return turned(directions, operators("C1" if group is None else group["setting"]))
 
-    def directional_noise_job(self, tests: LevelTests) -> TileJob:
-        """Return the pass that measures a level's noise in every cone."""
+    def directional_noise_job(self, tests: LevelTests, places: Places) -> TileJob:
+        """Return the pass that measures a level's noise in every cone, at some of its tests."""
         grid = self.inputs.grid.coarser(2**tests.level)
         sources, solved = self._noise_sources(tests.level)
         plan = self._plan(grid, CONE_HALO_VOX, 8, NOISE_BYTES_PER_VOXEL, solved, tests.level)
@@ -81,6 +82,7 @@ class DirectionalPasses(Passes):
             inputs=sources,
             parameters={
                 **self._noise_region(tests),
+                "places": list(places),
                 "middle_angstrom": list(self.inputs.centre_angstrom),
                 "cones": self._cones(),
             },
@@ -97,7 +99,7 @@ class DirectionalPasses(Passes):
         solved, halo = masks.get("occupancy"), cone_halo_vox(tests, grid.voxel_size_angstrom)
         # Coarse points beyond the solved voxels decide for those inside.
         margin = REACH_VOX if tests.level > 0 else 0
-        plan = self._plan(grid, halo, 8, needed, solved, tests.level, margin)
+        plan = self._plan(grid, halo, LATTICE_VOX, needed, solved, tests.level, margin)
         sources = {**inputs.maps(tests.level), **masks}
         if coarser is not None:
             sources["state"] = output(self.run, directions_path(coarser))
@@ -160,7 +162,7 @@ def require_tiles(
         memory_bytes=executor.memory_bytes,
         workers=executor.workers,
         tile=tile,
-        multiple=8,
+        multiple=LATTICE_VOX,
     )
 
 

@@ -101,18 +101,19 @@ def zscore_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     parameters
         As in `profile_tile`; ``means`` and ``deviations`` by name.
     """
-    shell = _shells(inputs, parameters)
-    scores = []
-    for name in COMPARED:
+    maps = {name: _values(inputs, name) for name in COMPARED}
+    known = np.any([np.isfinite(values) for values in maps.values()], axis=0)
+    shell = _shells(inputs, parameters)[known]
+    worst = np.full(shell.shape, np.nan, dtype=np.float32)
+    for name, values in maps.items():
         mean, deviation = (
             np.array([np.nan if v is None else v for v in parameters[kind][name]])
             for kind in ("means", "deviations")
         )
-        scores.append(z_score(_values(inputs, name), shell, mean, deviation))
-    every = np.stack(scores)
-    worst = np.where(np.isnan(every), -1, every).max(axis=0)
-    found = np.where(worst < 0, np.nan, np.minimum(worst, LARGEST_SCORE))
-    return TileResult(arrays={ZSCORE: found.astype(np.float32)})
+        worst = np.fmax(worst, z_score(values[known], shell, mean, deviation))
+    found = np.full(known.shape, np.nan, dtype=np.float32)
+    found[known] = np.minimum(worst, LARGEST_SCORE)
+    return TileResult(arrays={ZSCORE: found})
 
 
 def run_profiles(

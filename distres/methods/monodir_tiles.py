@@ -1,4 +1,4 @@
-"""Tile functions of MonoDir: noise by direction, decisions on a lattice, maps from them.
+"""Tile function of MonoDir: decisions on a lattice, maps from them.
 
 Decisions are made at every second voxel of a level, where amplitudes smoothed over 0.4 of a
 wavelength of two voxels or more lose little; maps are interpolated to voxels at the end. The
@@ -20,18 +20,14 @@ from distres.kernels.directional_maps import reduce_directions, to_voxels
 from distres.kernels.directions import half_sphere
 from distres.kernels.interpolate import needed_nodes
 from distres.kernels.masks import bounds
-from distres.kernels.monodir import NEVER_PASSED, Cones, decide_directions
-from distres.kernels.monodir_noise import directional_noise
+from distres.kernels.monodir import NEVER_PASSED, Cones, decide_directions, on_lattice
 from distres.kernels.monores import LevelTests
-from distres.kernels.noise_threshold import BINS
 from distres.kernels.sweep import FAILURES_TO_DIE, NEVER, SweepState
 from distres.methods.localfsc_tiles import pick_device
 from distres.methods.monores_blocks import (
     Mask,
     Parameters,
-    around,
     near_faces,
-    noise_region,
     occupied_voxels,
     ready_block,
 )
@@ -49,8 +45,6 @@ FLAGS = "monodir/flags"
 DIRECTIONAL = "monodir/directional"
 # Voxels of a level between decisions.
 STRIDE = 2
-# Waves of a cone spread over two wavelengths across its axis: noise needs as much around it.
-CONE_HALO_VOX = 32
 # On coarse levels a point answers for finer ones up to so many of its level's voxels away.
 REACH_VOX = 4
 
@@ -66,51 +60,13 @@ def directions_path(level: int) -> str:
 
 
 @lru_cache(maxsize=4)
-def _cones(count: int, half_angle_degrees: float, edge_degrees: float) -> Cones:
+def cones_of(count: int, half_angle_degrees: float, edge_degrees: float) -> Cones:
+    """Return the directions of a run."""
     return Cones(
         directions=half_sphere(count),
         half_angle_degrees=half_angle_degrees,
         edge_degrees=edge_degrees,
     )
-
-
-def directional_noise_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
-    """Measure the noise in every cone in one tile of one level.
-
-    Parameters
-    ----------
-    inputs
-        As in `distres.methods.monores_tiles.noise_tile`.
-    parameters
-        As there, without ``scale`` and ``local``; ``cones``: count, half-angle and edge; and
-        ``middle_angstrom`` of the particle.
-    """
-    tests = LevelTests(**parameters["tests"])
-    cones = _cones(*parameters["cones"])
-    region = noise_region(inputs, parameters, tests.level)
-    row: dict[str, Any] = {"voxels": np.int64(region.sum())}
-    if not region.any():
-        count = len(tests.frequencies)
-        empty = {
-            "sums": np.zeros((len(cones), count)),
-            "samples": np.zeros((len(cones), count), np.int64),
-            "counts": np.zeros((count, BINS), np.int64),
-        }
-        return TileResult(row={**row, **empty})
-    dz, dy, dx = parameters["voxel_angstrom"]
-    box = bounds(region)
-    read, inner = around(box, inputs.tile.core, inputs.tile.read, CONE_HALO_VOX)
-    noise, core = ready_block(inputs, parameters, read, inner, difference=True)
-    inside = torch.from_numpy(np.ascontiguousarray(region[box])).to(noise.device)
-    first = [own.start + b.start for own, b in zip(inputs.tile.core, box, strict=True)]
-    cz, cy, cx = (
-        c - f * d
-        for c, f, d in zip(parameters["middle_angstrom"], first, (dz, dy, dx), strict=True)
-    )
-    beside = (cz, cy, cx) if "half2" not in inputs else None
-    found = directional_noise(noise, inside, core, (dz, dy, dx), tests, cones, beside)
-    measured = {"sums": found.sums, "samples": found.samples, "counts": found.counts}
-    return TileResult(row={**row, **measured})
 
 
 def directions_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
@@ -128,7 +84,7 @@ def directions_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         `distres.methods.symmetry_tiles.Frame`, or None).
     """
     tests = LevelTests(**parameters["tests"])
-    cones = _cones(*parameters["cones"])
+    cones = cones_of(*parameters["cones"])
     device = pick_device(parameters["device"])
     lattice = _lattice(inputs, tests.level)
     points = _needed(inputs, lattice, tests.level)
@@ -137,6 +93,7 @@ def directions_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
     if places.size and tests.frequencies and bool(state.alive.any()):
         tile = inputs.tile
         signal, core = ready_block(inputs, parameters, tile.read, tile.crop, difference=False)
+        signal = on_lattice(signal)
         box = bounds(points)
         axes = [
             STRIDE * np.arange(s.start + b.start, s.start + b.stop, dtype=np.float64)
