@@ -26,7 +26,7 @@ from distres.kernels.monogenic import Band
 from distres.kernels.monores import LOOK_EVERY, LevelTests
 from distres.kernels.riesz import DividedSpectrum, divided_spectrum
 from distres.kernels.subblocks import Core, living_box
-from distres.kernels.sweep import FAILURES_TO_DIE, SweepState
+from distres.kernels.sweep import FAILURES_TO_DIE, SweepState, exceeds
 
 # Samples in units of the fewest: most of what the modulus adds beyond lies outside of the Gaussian.
 OVERSAMPLING = 1.3
@@ -239,16 +239,9 @@ def _decide_direction(
             if threshold == NEVER_PASSED:
                 passed = torch.zeros_like(living.fails, dtype=torch.bool)
             else:
-                passed = _above(bands.smooth(cut, place, reader, part), threshold)
+                passed = exceeds(bands.smooth(cut, place, reader, part), threshold)
             living.update(passed, index)
         state.last[part], state.fails[part] = living.last, living.fails
-
-
-def _above(values: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Compare; on a CPU numpy takes a tenth of the time of torch."""
-    if values.device.type != "cpu":
-        return values > threshold
-    return torch.from_numpy(np.greater(values.numpy(), np.float32(threshold)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from distres.kernels.monogenic import Band, monogenic_amplitude, smooth_amplitud
 from distres.kernels.resample import HALVING_PASS_FREQ_VOX
 from distres.kernels.riesz import RieszBlock, riesz_block
 from distres.kernels.subblocks import Core, cut, grown, living_box, times, voxels
-from distres.kernels.sweep import SweepState
+from distres.kernels.sweep import SweepState, exceeds
 from distres.kernels.wedge import Wedge
 
 RAMP_VOX = 0.04
@@ -197,7 +197,7 @@ def decide(
         limit = threshold[region] if isinstance(threshold, torch.Tensor) else threshold
         here = SweepState(last=state.last[region], fails=state.fails[region])
         amplitude = smoothed_amplitude(riesz, frequency, tests, tests.lattice(riesz.shape), place)
-        here.update(amplitude > limit, tests.first + count)
+        here.update(exceeds(amplitude, limit), tests.first + count)
 
 
 def refine_state(state: SweepState, factor: int, start: Shape3, shape: Shape3) -> SweepState:
