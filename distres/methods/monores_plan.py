@@ -80,7 +80,7 @@ class MonoResParameters:
             )
         if self.stride_vox not in STRIDES:
             raise UsageError(
-                f"every {self.stride_vox}th voxel cannot be decided; use a stride of 1 or 2"
+                f"a stride of {self.stride_vox} voxels does not work; use 1 (every voxel) or 2"
             )
         if self.compat not in (None, "xmipp"):
             raise UsageError(f"compat mode '{self.compat}' is unknown; the only one is xmipp")

@@ -150,7 +150,7 @@ def test_every_voxel_can_be_decided(slab, tmp_path):
 
 
 def test_a_stride_of_three_is_refused(slab):
-    with pytest.raises(UsageError, match="use a stride of 1 or 2"):
+    with pytest.raises(UsageError, match="stride of 3 voxels does not work; use 1"):
         compute_monotomo(
             str(slab.volumes["even"]),
             None,
