@@ -3,6 +3,8 @@
 Usage: python benchmarks/monotomo.py cost                       320 x 320 x 128, in u
        python benchmarks/monotomo.py accuracy                   medians of tiles against the spectra
        python benchmarks/monotomo.py tiles                      cores of 80 against the whole
+       python benchmarks/monotomo.py stride                     every voxel against every second
+       python benchmarks/monotomo.py kernel                     one test of the finest, in u
        python benchmarks/monotomo.py real emd_1155.map.gz       a real tomogram, SIMULATED halves
        python benchmarks/monotomo.py scale [--shape 1024,1024,512] [--step 16]
                                                                 --memory 2GB, two workers
@@ -19,22 +21,35 @@ pictures work.
 import argparse
 import json
 import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mrcfile
 import numpy as np
+import torch
 from common import Cost, distres, measure, startup, table, unit_seconds
 from monores import compared, resolution
 from predicted import predicted_resolution
 from scipy import ndimage
 
+from distres.kernels.monogenic import Band, monogenic_amplitude
+from distres.kernels.monores import plan_levels, smoothed_amplitude
 from distres.kernels.monores_noise import FIELD_INDEPENDENT
+from distres.kernels.riesz import riesz_block
 from distres.kernels.wedge import Wedge
 
 VOXEL = 8.0
 NOISE = 4.0  # of the real tomogram's simulated halves, over its standard deviation
 EDGE = 32  # of the tiles whose medians are compared
-USUAL = {"cost": "320,320,128", "accuracy": "320,320,128", "tiles": "192,192,96"}
+USUAL = {
+    "cost": "320,320,128",
+    "accuracy": "320,320,128",
+    "tiles": "192,192,96",
+    "stride": "192,192,96",
+    "kernel": "336,336,144",
+}
 
 
 def slab(folder: Path, shape: str) -> Path:
@@ -66,6 +81,7 @@ def cost(folder: Path, shape: str) -> None:
     for name, more in (
         ("defaults, 37 tests", ("--tilt-range", "-60", "60")),
         ("step of a voxel, 19 tests", ("--tilt-range", "-60", "60", "--step", "8")),
+        ("every voxel decided, 37 tests", ("--tilt-range", "-60", "60", "--stride", "1")),
     ):
         unit = unit_seconds()
         found = monotomo(halves_of(place), folder / "run", "--cluster", "none", *more)
@@ -139,6 +155,53 @@ def tiles(folder: Path, shape: str) -> None:
         print(f"{name}: {compared(found['whole'][where], found['tiles'][where], step)}")
 
 
+def stride(folder: Path, shape: str) -> None:
+    """Every voxel decided against every second one, in particles."""
+    place = slab(folder, shape)
+    found = []
+    for step in ("1", "2"):
+        more = ("--cluster", "none", "--tilt-range", "-60", "60", "--stride", step)
+        monotomo(halves_of(place), folder / f"stride{step}", *more)
+        found.append(resolution(folder / f"stride{step}"))
+    particle = mrcfile.read(place / "slab_labels.mrc") == 2
+    places = np.zeros_like(particle)
+    places[::2, ::2, ::2] = True
+    for name, where in (("particles", particle), ("places decided", particle & places)):
+        medians = ", ".join(f"{np.nanmedian(values[where]):.1f}" for values in found)
+        print(f"{name}: medians {medians} A; {compared(*(v[where] for v in found), VOXEL / 2)}")
+
+
+def kernel(_: Path, shape: str) -> None:
+    """Amplitude and smoothing of a test of a whole grid, by the stride of its places."""
+    x, y, z = map(int, shape.split(","))
+    noise = np.random.default_rng(0).standard_normal((z, y, x), dtype=np.float32)
+    riesz = riesz_block(torch.from_numpy(noise), (1.0,) * 3)
+    unit, rows = unit_seconds(), []
+    for step in (1, 2):
+        (tests,) = plan_levels(np.array([4.0, 3.0]), (1.0,) * 3, 1, step)
+        frequency, box = tests.frequencies[1], tests.lattice(riesz.shape)
+        band = Band.octave(frequency, tests.ramp)
+        amplitude, both = (
+            least_seconds(one) / unit
+            for one in (
+                partial(monogenic_amplitude, riesz, band, samples=box),
+                partial(smoothed_amplitude, riesz, frequency, tests, box),
+            )
+        )
+        rows.append([str(step), f"{amplitude:.2f}", f"{both - amplitude:.2f}"])
+    print(table(rows, ["stride", "amplitude, u", "smoothing, u"]))
+
+
+def least_seconds(work: Callable[[], object], rounds: int = 5) -> float:
+    """Return the least processor time of some rounds."""
+    times = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
 def real(folder: Path, source: Path) -> None:
     """Compute a real tomogram with simulated halves, all pictures drawn."""
     values = mrcfile.read(source).astype(np.float32)
@@ -192,7 +255,7 @@ def scale(folder: Path, shape: str, step: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["cost", "accuracy", "tiles", "real", "scale"])
+    parser.add_argument("what", choices=[*USUAL, "real", "scale"])
     parser.add_argument("source", type=Path, nargs="?", help="for real: the tomogram")
     parser.add_argument("--shape", help="x,y,z in voxels")
     parser.add_argument("--step", default="16", help="for scale: angstrom between tests")

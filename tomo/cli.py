@@ -85,7 +85,7 @@ def monotomo(
         int,
         typer.Option(
             metavar="1|2",
-            help="Decide at every so many voxels; those in between take the answer. 1 takes thrice "
+            help="Decide at every so many voxels; those in between take the answer. 1 takes twice "
             "as long.",
             rich_help_panel=_PANEL,
         ),

@@ -56,14 +56,8 @@ def irfftn(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return torch.from_numpy(inverse)
 
 
-def fftn(block: torch.Tensor) -> torch.Tensor:
-    """Transform the last three axes of a complex block: (..., z, y, x) complex, unnormalised."""
-    spectrum: torch.Tensor = torch.fft.fftn(block, dim=_SPATIAL)
-    return spectrum
-
-
 def ifftn(spectrum: torch.Tensor) -> torch.Tensor:
-    """Invert `fftn`.
+    """Invert the complex transform of the last three axes; divides by the number of voxels.
 
     For complex float32 torch is two to three times faster than scipy, for any size.
     """

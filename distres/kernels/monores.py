@@ -186,14 +186,8 @@ def decide(
             wanted = grown(wide, core, read, _halo(frequency, voxel_angstrom), stride)
             if voxels(wanted) < WORTH_CUTTING * voxels(read):
                 read, riesz = wanted, riesz_block(cut(signal, wanted), voxel_angstrom, wedge)
-        place = tuple(
-            slice(r.start + first, r.stop + first)
-            for r, first in zip(
-                region,
-                [(c.start - b.start) // stride for c, b in zip(core, read, strict=True)],
-                strict=True,
-            )
-        )
+        before = [(c.start - b.start) // stride for c, b in zip(core, read, strict=True)]
+        place = tuple(slice(n + r.start, n + r.stop) for n, r in zip(before, region, strict=True))
         limit = threshold[region] if isinstance(threshold, torch.Tensor) else threshold
         here = SweepState(last=state.last[region], fails=state.fails[region])
         amplitude = smoothed_amplitude(riesz, frequency, tests, tests.lattice(riesz.shape), place)

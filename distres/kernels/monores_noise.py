@@ -330,7 +330,7 @@ def _scatter(
     z, y, x = shape
     field = fit_threshold_field(means, weights, (z, y, x), (CELL_VOX,) * 3, bandwidth_cells)
     a, b, c = (v.astype(np.float64) for v in sample.nearest)
-    ratio = sample.amplitude / field.at_places((a, b, c), sample.amplitude.device)
+    ratio = sample.amplitude / field.at((a, b, c), sample.amplitude.device)
     # Picking every value would take as long as the histogram.
     every = bool(sample.inside.all())
     return amplitude_histogram(ratio if every else ratio[sample.inside], 1.0)

@@ -19,7 +19,8 @@ from distres.kernels.centred import Shape3, empty
 BANDWIDTH_CELLS = 2.0
 # A slope is fitted along an axis only where the cells spread by this much of the bandwidth.
 LEAST_SPREAD = 1e-6
-# Where they spread along every axis: the determinant over the cube of the trace, at most 1 / 27.
+# Where they spread along every axis, so that no eigenvectors are needed: the determinant over the
+# cube of the trace, 1 / 27 at most, and the trace itself.
 WELL_SPREAD = 1e-3
 LEAST_SHARE = 0.1
 
@@ -42,12 +43,7 @@ class ThresholdField:
     nodes: Axes
     values: Values
 
-    def at(self, start: Shape3, shape: Shape3, device: torch.device | str = "cpu") -> torch.Tensor:
-        """Return the field (z, y, x) float32 at the voxels `start` and on."""
-        z, y, x = (s + np.arange(n, dtype=np.float64) for s, n in zip(start, shape, strict=True))
-        return self.at_places((z, y, x), device)
-
-    def at_places(self, places: Axes, device: torch.device | str = "cpu") -> torch.Tensor:
+    def at(self, places: Axes, device: torch.device | str = "cpu") -> torch.Tensor:
         """Return the field (z, y, x) float32 on a grid given by its positions in voxels."""
         field = torch.from_numpy(self.values.astype(np.float32)).to(device)
         # The slowest axis last: its pass is the long one, and it runs over whole planes.

@@ -30,7 +30,7 @@ def directional_noise_tile(inputs: TileInputs, parameters: Parameters) -> TileRe
     inputs
         As in `distres.methods.monores_tiles.noise_tile`.
     parameters
-        As there, without ``scale`` and ``local``; ``places`` of the tests that are measured;
+        As there, without ``scale`` and ``shares``; ``places`` of the tests that are measured;
         ``cones``: count, half-angle and edge; and ``middle_angstrom`` of the particle.
     """
     tests = LevelTests(**parameters["tests"])

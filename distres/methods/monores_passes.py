@@ -75,21 +75,26 @@ class Passes:
         """Return the pass that measures a level's noise."""
         grid = self.inputs.grid.coarser(2**tests.level)
         local = self.parameters.local_noise
-        cells_bytes = CELLS_BYTES_PER_VOXEL[tests.stride]
-        needed = self._bytes(cells_bytes if local else NOISE_BYTES_PER_VOXEL, grid)
-        halo = LOCAL_NOISE_HALO_VOX if local else NOISE_HALO_VOX
+        outputs: dict[str, OutputSpec] = {}
+        own: dict[str, Any]
+        if local:
+            per_voxel, halo = CELLS_BYTES_PER_VOXEL[tests.stride], LOCAL_NOISE_HALO_VOX
+            lead, own = (2 * len(tests.frequencies),), {"part": part}
+            cells = OutputSpec(lead=lead, divisor=CELL_VOX, fill_value=0.0)
+            outputs[noise_path(tests.level, part)] = cells
+        else:
+            per_voxel, halo = NOISE_BYTES_PER_VOXEL, NOISE_HALO_VOX
+            shares = noise_shares(tests, self._noise_voxels(grid), grid.voxel_size_angstrom)
+            own = {"scale": scale, "shares": list(shares)}
+        needed = self._bytes(per_voxel, grid)
         sources, solved = self._noise_sources(tests.level)
         plan = self._plan(grid, halo, CELL_VOX, needed, solved, tests.level)
-        path = noise_path(tests.level, part)
-        cells = OutputSpec(lead=(2 * len(tests.frequencies),), divisor=CELL_VOX, fill_value=0.0)
-        shares = noise_shares(tests, self._noise_voxels(grid), grid.voxel_size_angstrom)
-        own = {"part": part} if local else {"scale": scale, "shares": list(shares)}
         return TileJob(
             name=f"monores noise {tests.level} {part}".rstrip(),
             plan=plan,
             function=local_noise_tile if local else noise_tile,
             inputs=sources,
-            outputs={path: cells} if local else {},
+            outputs=outputs,
             parameters={**self._noise_region(tests), **own},
             tiles=tiles_near(solved, plan, factor=2**tests.level),
             bytes_per_voxel=needed,

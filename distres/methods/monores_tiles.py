@@ -152,7 +152,7 @@ def decide_tile(inputs: TileInputs, parameters: Parameters) -> TileResult:
         if "thresholds" in inputs:
             fields = _fields(inputs, parameters)
             z, y, x = (np.arange(s.start, s.stop, tests.stride, dtype=float) for s in tile.core)
-            thresholds = (field.at_places((z, y, x), device) for field in fields)
+            thresholds = (field.at((z, y, x), device) for field in fields)
         signal, core = ready_block(
             inputs, parameters, tile.read, tile.crop, difference=False, multiple=tests.stride
         )
@@ -245,9 +245,9 @@ def _start_state(
 def _occupied(inputs: TileInputs, tests: LevelTests) -> Mask:
     """Return which places are decided: those that a voxel to be answered takes its answer from."""
     found = occupied_voxels(inputs, inputs.tile.core, tests.level)
-    for axis in range(3):
-        starts = np.arange(0, found.shape[axis], tests.stride)
-        found = np.logical_or.reduceat(found, starts, axis=axis) if tests.stride > 1 else found
+    if tests.stride > 1:
+        for axis, n in enumerate(inputs.tile.core_shape):
+            found = np.logical_or.reduceat(found, np.arange(0, n, tests.stride), axis=axis)
     return found
 
 

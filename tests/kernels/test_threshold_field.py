@@ -9,6 +9,11 @@ from distres.errors import InputError
 from distres.kernels.threshold_field import cell_centres, fit_threshold_field
 
 
+def voxels_of(start, shape):
+    """Positions along each axis of a region's voxels."""
+    return tuple(first + np.arange(n, dtype=float) for first, n in zip(start, shape, strict=True))
+
+
 def cells_of(shape, cell):
     """Cell centres as three arrays (z, y, x)."""
     centres = [cell_centres(n, c) for n, c in zip(shape, cell, strict=True)]
@@ -40,7 +45,7 @@ def test_constant_and_linear_fields_come_back_exactly(shape, cell, slopes, gaps)
     field = fit_threshold_field(values, weights, shape, edges)
     voxels = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")
     np.testing.assert_allclose(
-        field.at((0, 0, 0), shape), plane(voxels, slopes, level=20.0), rtol=2e-5
+        field.at(voxels_of((0, 0, 0), shape)), plane(voxels, slopes, level=20.0), rtol=2e-5
     )
 
 
@@ -54,7 +59,7 @@ def test_the_error_at_corners_is_not_above_that_of_a_cell(shape):
     for _ in range(60):
         values = 1 + 0.02 * rng.standard_normal(counts)
         field = fit_threshold_field(values, np.ones(counts), shape, cell)
-        corner = field.at((0, 0, 0), (1, 1, 1))
+        corner = field.at(voxels_of((0, 0, 0), (1, 1, 1)))
         errors.append(float(corner) - 1)
     assert np.sqrt(np.mean(np.square(errors))) <= 0.02
 
@@ -64,8 +69,8 @@ def test_a_part_of_the_field_is_cut_from_the_whole():
     shape, cell = (70, 90, 110), (32, 32, 32)
     counts = cells_of(shape, cell)[0].shape
     field = fit_threshold_field(rng.uniform(1, 2, counts), np.ones(counts), shape, cell)
-    whole = field.at((0, 0, 0), shape)
-    part = field.at((10, 33, 64), (40, 31, 46))
+    whole = field.at(voxels_of((0, 0, 0), shape))
+    part = field.at(voxels_of((10, 33, 64), (40, 31, 46)))
     np.testing.assert_allclose(part, whole[10:50, 33:64, 64:110], rtol=1e-6)
 
 
@@ -74,7 +79,7 @@ def test_far_empty_cells_take_the_nearest_known_values():
     weights = np.zeros(counts)
     weights[..., 0] = 1
     field = fit_threshold_field(np.full(counts, 3.0), weights, (32, 32, 640), (32, 32, 32))
-    np.testing.assert_allclose(field.at((0, 0, 0), (32, 32, 640)), 3.0, rtol=1e-6)
+    np.testing.assert_allclose(field.at(voxels_of((0, 0, 0), (32, 32, 640))), 3.0, rtol=1e-6)
 
 
 def test_a_threshold_never_becomes_zero_or_negative():
@@ -82,7 +87,7 @@ def test_a_threshold_never_becomes_zero_or_negative():
     field = fit_threshold_field(
         np.array([[[1.0, 0.5, 1e-3]]]), np.ones(counts), (10, 10, 96), (10, 10, 32)
     )
-    assert float(field.at((0, 0, 0), (10, 10, 96)).min()) >= 1e-4 * (1 - 1e-6)
+    assert float(field.at(voxels_of((0, 0, 0), (10, 10, 96))).min()) >= 1e-4 * (1 - 1e-6)
 
 
 def test_no_cell_at_all_is_refused():

@@ -68,6 +68,22 @@ def test_fill_extends_the_nearest_values_the_same_near_the_mask_in_blocks_or_who
     assert blocks.min() >= 3  # never the background
 
 
+def test_large_volumes_are_filled_by_cubes_of_two_in_blocks_or_whole(
+    tmp_path, stored, resolution, monkeypatch
+):
+    monkeypatch.setattr(module, "FILL_EXACTLY", 0)
+    export_array(stored, GRID, None, tmp_path / "whole.mrc", fill=True)
+    whole = MrcVolume.open(tmp_path / "whole.mrc").read(ALL)
+    np.testing.assert_array_equal(whole, extend_nearest(resolution[0], cell_vox=2))
+    monkeypatch.setattr(module, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "FILL_BLOCK", (32, 24, 40))
+    export_array(stored, GRID, None, tmp_path / "blocks.mrc", fill=True)
+    blocks = MrcVolume.open(tmp_path / "blocks.mrc").read(ALL)
+    near = ~np.isnan(extend_nearest(resolution[0], reach_vox=module.FILL_REACH_VOX - 4, cell_vox=2))
+    # As above, for cubes that are twice as large as a voxel.
+    assert np.abs(blocks - whole)[near].max() < 0.4
+
+
 def test_a_run_exports_with_the_header_of_half_1(tmp_path, make_mrc, ramp):
     source = make_mrc(
         ramp,
